@@ -27,20 +27,19 @@ const ENLARGE: &str = "mount -o remount,size=1g /dev/shm; for a container: docke
 const SMALL_SHM: u64 = 64 << 20;
 /// Space that an empty table and its first rows need.
 const LEAST_SHM: u64 = 1 << 20;
-/// Number of free inodes below which there is a warning. A table takes three: region, registry and
-/// lock.
+/// Number of inodes that a table takes: region, registry, key index and lock.
+const TABLE_INODES: u64 = 4;
+/// Number of free inodes below which there is a warning.
 const FEW_INODES: u64 = 100;
-const LEAST_INODES: u64 = 4;
 /// First kernel with open-file-description locks.
 const LEAST_KERNEL: (u8, u8) = (3, 15);
 /// First kernel with pidfds.
 const PIDFD_KERNEL: (u8, u8) = (5, 3);
 /// Number of descriptors that a subscriber needs, with a margin for the program's own.
 const LEAST_FILES: u64 = 16;
-/// Number of descriptors below which there is a warning: a publisher has one per parked
-/// subscriber.
+/// Number of descriptors below which there is a warning: a publisher has one per parked subscriber.
 const FEW_FILES: u64 = 256;
-/// Limit of sizes below which there is a warning: room for a million rows of a thousand bytes.
+/// Limit in bytes below which there is a warning: the size of a table of 500,000 rows of 1 KB.
 const SMALL_SPACE: u64 = 1 << 30;
 
 /// Effect of a missing pidfd.
@@ -140,9 +139,9 @@ fn inodes(system: &Statfs) -> Report {
         return Report::ok(check, "no limit");
     }
     let found = format!("{free} of {inodes} free");
-    let reasons = ["not enough for a table", "each table takes three"];
+    let reasons = ["not enough for a table", "each table takes four"];
     let advice = "mount -o remount,nr_inodes=100k /dev/shm";
-    graded(check, found, free, [LEAST_INODES, FEW_INODES], reasons, advice)
+    graded(check, found, free, [TABLE_INODES, FEW_INODES], reasons, advice)
 }
 
 /// Returns a problem if `value` is less than the first bound, and a warning if it is less than the
@@ -274,8 +273,26 @@ fn size_limit(check: &str, limit: u64, why: &str, advice: &str) -> Report {
 
 #[cfg(test)]
 mod tests {
+    use common::{Schema, UntypedPublisher, inspect};
+
     use super::super::State;
     use super::*;
+
+    #[test]
+    fn table_takes_the_stated_number_of_inodes() {
+        let name = format!("doctor-inodes-{}", std::process::id());
+        let schema = Schema::parse("id:u8", None).unwrap();
+        let publisher = UntypedPublisher::builder(&name, schema).open().unwrap();
+        let table = inspect(&name, None).unwrap();
+        let ids = [table.region_id, table.registry_id].map(|id| format!("{id:016x}"));
+        let objects = std::fs::read_dir(DIRECTORY).unwrap();
+        let names = objects.map(|object| object.unwrap().file_name().into_string().unwrap());
+        let of_table = names.filter(|object| {
+            object.ends_with(&name) || ids.iter().any(|id| object.contains(id.as_str()))
+        });
+        assert_eq!(of_table.count() as u64, TABLE_INODES);
+        publisher.close().unwrap();
+    }
 
     #[test]
     fn old_kernels_are_reported() {

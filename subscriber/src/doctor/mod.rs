@@ -1,8 +1,8 @@
 //! `doctor`: checks whether this machine has what Tablecast needs, and says what to change.
 //!
-//! Where possible a check tries the real operation: it creates a queue, or links and locks a file.
-//! Nothing is changed. `machine` checks shared memory, locks, the kernel and limits; `queues`
-//! message queues; `tables` the existing tables and orphans.
+//! Where possible, a check tries the real operation: it creates a queue, or links and locks a file.
+//! It leaves nothing behind. `machine` checks shared memory, locks, the kernel and limits; `queues`
+//! checks message queues; `tables` checks the existing tables and orphans.
 
 use std::io::{self, Write};
 

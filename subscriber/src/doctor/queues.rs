@@ -1,5 +1,5 @@
-//! Checks of message queues: permission, limits and reach. A failure is only a warning, because the
-//! wake kind `auto` falls back to the futex.
+//! Checks of message queues: permission, limits, and the processes that they reach. A failure is
+//! only a warning, because the wake kind `auto` falls back to the futex.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use super::Report;
 
 /// Bytes of RLIMIT_MSGQUEUE that a subscriber's queue takes.
 const QUEUE_BYTES: u64 = 224;
-/// Number of possible queues below which there is a warning.
+/// Number of further queues below which there is a warning.
 const FEW: u64 = 16;
 /// Inode number of the machine's initial IPC namespace, a constant of the kernel.
 const INITIAL_IPC: &str = "ipc:[4026531839]";
@@ -99,9 +99,8 @@ fn limits(most: Option<u64>, used: Option<u64>, bytes: u64) -> Report {
     Report::warning(check, found, advice)
 }
 
-/// Checks which processes the queues reach. In a container, process 1 is in the same namespace.
-/// This user may not be allowed to look at it; then the pid namespace shows whether this is a
-/// container.
+/// Checks which processes the queues reach. In a container, process 1 is in the same IPC namespace.
+/// If this user may not look at process 1, the pid namespace shows whether this is a container.
 fn ipc_namespace() -> Report {
     let check = "IPC namespace";
     let namespace = |process: &str, kind: &str| {
@@ -131,7 +130,7 @@ fn ipc_namespace() -> Report {
     }
 }
 
-/// Creates and removes a queue. Calls `look` with its name in between.
+/// Creates a queue, calls `look` with its name, and removes it.
 fn try_to_create(look: impl FnOnce(&str)) -> Result<(), Errno> {
     let name = format!("/tablecast.doctor.{}", std::process::id());
     let flags = MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL | MQ_OFlag::O_RDONLY | MQ_OFlag::O_CLOEXEC;

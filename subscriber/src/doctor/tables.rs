@@ -1,4 +1,5 @@
-//! Checks of existing tables: readable by this user, with a live publisher; and orphans.
+//! Checks whether existing tables have a live publisher and this user can read them, and whether
+//! there are orphans.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -13,8 +14,8 @@ use super::Report;
 use crate::cells::milliseconds;
 use crate::list;
 
-/// Returns the results of the checks of all tables. `wanted` is the table that this user must be
-/// able to read; a healthy table is reported only if it is wanted.
+/// Returns the results for all tables and for orphans. `wanted` is the table that this user must be
+/// able to read. Other healthy tables are only counted.
 pub fn checks(wanted: Option<&str>) -> Vec<Report> {
     let mut reports = Vec::new();
     match tables() {
@@ -113,8 +114,8 @@ fn readable(table: &TableInfo) -> Report {
     Report::warning(&check, found, advice)
 }
 
-/// Returns the reason why a table cannot be read. It is a problem only if the table is wanted:
-/// users may keep tables private.
+/// Returns the reason why a table cannot be read. Other users' tables may be private, so this is a
+/// problem only if the table is wanted.
 fn unreadable(name: &str, error: &Error, is_wanted: bool) -> Option<Report> {
     let check = format!("table {name}");
     let status = fs::symlink_metadata(format!("{DIRECTORY}/tablecast.table.{name}")).ok();
@@ -130,7 +131,7 @@ fn unreadable(name: &str, error: &Error, is_wanted: bool) -> Option<Report> {
     let (found, advice) = match error {
         Error::NotFound { .. } if is_wanted => (
             "does not exist".to_owned(),
-            "start its publisher, with this /dev/shm; subscriber ls lists all tables".to_owned(),
+            "start its publisher (in a container, it must share this /dev/shm); subscriber ls lists all tables".to_owned(),
         ),
         Error::NotFound { .. } => return None,
         Error::WrongOwner { found, .. } => match inspect(name, Some(*found)) {
