@@ -36,7 +36,7 @@ pub fn builder(name: &str, owner: Option<u32>, waking: &Waking) -> OpenOptions<U
     options(UntypedSubscriber::builder(name), owner, waking)
 }
 
-/// Sets the owner and the wake-ups of options.
+/// Adds the owner and the wake kind to `options`.
 pub fn options<T: Open>(
     options: OpenOptions<T>,
     owner: Option<u32>,
@@ -52,7 +52,7 @@ pub fn options<T: Open>(
     builder
 }
 
-/// Attaches to a table.
+/// Attaches to a table. Tries again if the publisher outruns the copy.
 pub fn attach<T: Open>(builder: &OpenOptions<T>) -> Result<T, Error> {
     for _ in 1..OUTRUN_TRIES {
         match builder.open() {
@@ -64,7 +64,7 @@ pub fn attach<T: Open>(builder: &OpenOptions<T>) -> Result<T, Error> {
 }
 
 /// Attaches as soon as the table is published, within `timeout` if one is given. Returns `None` if
-/// a shutdown is requested before.
+/// a shutdown is requested first.
 pub fn attach_when_published<T: Open>(
     builder: &OpenOptions<T>,
     timeout: Option<Duration>,

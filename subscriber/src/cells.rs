@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use common::{Kind, Value};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Formats a value without control characters: another process wrote it, and it must not control
-/// this terminal.
+/// Formats a value. Control characters are escaped, because another process wrote the value and
+/// must not control this terminal.
 pub fn cell<'v>(value: &'v Value<'_>) -> Cow<'v, str> {
     match value {
         Value::Text(text) => visible(text),
@@ -38,7 +38,7 @@ pub fn width(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.width() }
 }
 
-/// Returns the longest prefix that fits `columns`.
+/// Returns the longest prefix that fits into `columns`.
 pub fn cut(text: &str, columns: usize) -> &str {
     let (mut taken, mut cut) = (0, text);
     for (at, letter) in text.char_indices() {
@@ -48,7 +48,7 @@ pub fn cut(text: &str, columns: usize) -> &str {
             break;
         }
     }
-    // Some sequences of characters are wider than the sum of their widths.
+    // Some sequences of characters are wider than the sum of their characters' widths.
     while width(cut) > columns {
         let last = cut.char_indices().next_back().map_or(0, |(at, _)| at);
         cut = &cut[..last];
@@ -56,7 +56,7 @@ pub fn cut(text: &str, columns: usize) -> &str {
     cut
 }
 
-/// Returns the text if it fits `columns`, or else a new text: a prefix and an ellipsis.
+/// Returns the text if it fits `columns`, otherwise a prefix with an ellipsis, as an owned text.
 pub fn shorten(text: &str, columns: usize) -> Cow<'_, str> {
     if width(text) <= columns {
         return Cow::Borrowed(text);

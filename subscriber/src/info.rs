@@ -1,5 +1,4 @@
-//! `info`: prints everything that a table's header contains, and the state of its publisher and
-//! subscribers.
+//! `info`: prints the contents of a table's header, and the state of its publisher and subscribers.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -62,11 +61,12 @@ pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
     Ok(out.flush()?)
 }
 
-/// Returns an error that the table does not exist, and names the objects that a publisher left.
+/// Returns the error for a table that does not exist. It names the objects that a dead publisher
+/// left.
 fn not_found(table: &str) -> CliError {
-    let left = orphans().unwrap_or_default();
-    let of_table = left.iter().filter(|left| left.table.as_deref() == Some(table));
-    let objects: Vec<String> = of_table.map(|left| left.object.display().to_string()).collect();
+    let orphans = orphans().unwrap_or_default();
+    let of_table = orphans.iter().filter(|orphan| orphan.table.as_deref() == Some(table));
+    let objects: Vec<String> = of_table.map(|orphan| orphan.object.display().to_string()).collect();
     match objects.is_empty() {
         true => Error::NotFound { table: table.to_owned() }.into(),
         false => CliError::new(
@@ -87,7 +87,7 @@ enum Member<'a> {
     Value(Value),
 }
 
-/// Returns the members of the table in JSON. Unknown ones are left out.
+/// Returns the members of the table in JSON. Unknown members are left out.
 fn members(table: &TableInfo) -> Members<Member<'_>> {
     let ms = |time: Option<Duration>| json!(time.map(list::milliseconds));
     let subscriber = |one: &Listener| {
@@ -114,7 +114,7 @@ fn members(table: &TableInfo) -> Members<Member<'_>> {
         ("allocated_bytes", json!(table.allocated_bytes)),
         ("epoch", json!(table.publisher.epoch())),
         ("publisher", json!(publisher(table).0)),
-        // If the publisher is dead, this is the pid that it had.
+        // Also known if the publisher is dead.
         ("publisher_pid", json!(table.publisher_pid)),
         ("heartbeat_ago_ms", ms(table.heartbeat_ago)),
         ("input_ended_ago_ms", ms(list::input_ended_ago(table))),
@@ -135,18 +135,13 @@ fn members(table: &TableInfo) -> Members<Member<'_>> {
     Members(members)
 }
 
-/// Returns `asleep` until the next commit, `awake`, or `gone` with its slot not freed yet.
+/// Returns `asleep` (until the next commit), `awake`, or `gone` (and its slot is not freed yet).
 fn state(subscriber: &Listener) -> &'static str {
     match (subscriber.alive, subscriber.parked) {
         (true, true) => "asleep",
         (true, false) => "awake",
         (false, _) => "gone",
     }
-}
-
-fn index_text(table: &TableInfo) -> String {
-    let size = table.index_bytes.map_or("not readable".to_owned(), cells::bytes);
-    format!("generation {}, {size}", table.index_generation)
 }
 
 fn write_text(
@@ -158,6 +153,7 @@ fn write_text(
     let mut cut = Cut::default();
     let (bytes, allocated) = (cells::bytes(table.bytes), cells::bytes(table.allocated_bytes));
     let row_bytes = table.schema.row_size();
+    let index_bytes = table.index_bytes.map_or("not readable".to_owned(), cells::bytes);
     let subscribers = match &table.subscribers {
         Ok(all) => {
             format!("{} in {} slots", all.iter().filter(|one| one.alive).count(), table.slots)
@@ -170,10 +166,10 @@ fn write_text(
         ("rows", format!("{} of {}, {row_bytes} bytes each", table.rows, table.capacity)),
         ("memory", format!("{allocated} in a file of {bytes}")),
         ("publisher", publisher_text(table)),
-        ("epoch", format!("{} (counts the publishers it has had)", table.publisher.epoch())),
+        ("epoch", format!("{} (number of publishers so far)", table.publisher.epoch())),
         ("owner", owner(table)),
         ("region", format!("{:016x}, registry {:016x}", table.region_id, table.registry_id)),
-        ("key index", index_text(table)),
+        ("key index", format!("generation {}, {index_bytes}", table.index_generation)),
         ("subscribers", subscribers),
     ] {
         let mut line = Line::default();
@@ -224,7 +220,7 @@ fn version_text(table: &TableInfo) -> String {
     match table.committed_ago.map(ago) {
         Some(ago) => format!("{}, committed {ago} ago", table.version),
         None if table.heartbeat_ago.is_none() => table.version.to_string(),
-        None => format!("{}, and the next ones as you read", table.version),
+        None => format!("{}, committed just now", table.version),
     }
 }
 
@@ -295,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_within_members_are_joined_by_dots() {
+    fn names_of_nested_members_are_joined_by_dots() {
         let object = serde_json::json!({"b": 1.5, "a": {"list": [{"x": "p,q"}, 7], "none": []}});
         let mut out = Vec::new();
         write_csv(&mut out, &object).unwrap();

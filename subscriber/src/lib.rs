@@ -5,11 +5,12 @@
 //!
 //! - `attach`: opens a table, or waits until it is published;
 //! - `args`: the arguments of `get` and `watch`;
-//! - `format`: prints rows and changes; `output`: stdout;
+//! - `format`: prints rows and changes; `output`: writes to stdout;
 //! - `select`: selects and sorts rows and fields;
-//! - `cells`: values as text for people;
+//! - `cells`: formats values for people;
 //! - `follow`: refreshes a table, and reports changes in the state of its publisher;
-//! - `metrics`, `latency`: figures of a subscriber.
+//! - `metrics`: metrics of a subscriber for Prometheus; `latency`: counts of commits, histograms of
+//!   delays.
 
 use std::ffi::OsString;
 
@@ -142,10 +143,10 @@ Examples:
     Man(Manual),
 }
 
-/// Runs the program with `args`, which start with the program's name.
+/// Runs the program with `args`, of which the first is the program's name.
 ///
 /// # Errors
-/// Returns the message for stderr, with the exit code.
+/// Returns the exit code and the message for stderr if the subcommand fails.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
     let Some(args) = cli::parse::<Args>(args)? else {
         return Ok(());

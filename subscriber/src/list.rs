@@ -33,7 +33,7 @@ pub struct Args {
     sample: Duration,
 }
 
-/// The columns of `csv`: the members of a table in JSON, then those that only orphans have.
+/// The columns of `csv`: the members of tables and of orphans. New members are last.
 const NAMES: [&str; 16] = [
     "name",
     "rows",
@@ -53,10 +53,11 @@ const NAMES: [&str; 16] = [
     "input_ended_ago_ms",
 ];
 
-/// A table, which has a `name`, or an orphan, which is an `object`. Unknown members are left out.
+/// The members of a table, which has a `name`, or of an orphan, which has an `object`. Unknown
+/// members are left out.
 type Entry = Members<Value>;
 
-/// Prints all tables and the orphans. Problems of single tables are part of the output.
+/// Prints all tables and orphans. A table that cannot be inspected is printed with its problem.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let first: Vec<_> = tables()?
         .into_iter()
@@ -66,7 +67,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
         })
         .collect();
     let begun = Instant::now();
-    // A signal ends a wait early.
+    // `wait` may return early.
     while !first.is_empty() && begun.elapsed() < args.sample {
         let left = args.sample.saturating_sub(begun.elapsed());
         if output::wait(stop, &[], Some(left))? {
@@ -76,7 +77,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     let tables = first.into_iter().filter_map(|(name, before, looked)| {
         let counted = before.ok().filter(|_| !args.sample.is_zero());
         match inspect(&name, args.owner) {
-            // Removed in the meantime.
+            // The table was removed in the meantime.
             Err(Error::NotFound { .. }) => None,
             // `--owner` selects the tables of one user.
             Err(Error::WrongOwner { .. }) if args.owner.is_some() => None,
@@ -98,7 +99,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     print(&found, args.format, output)
 }
 
-/// Returns the commits per second since `before`, unless that was another region.
+/// Returns the commits per second since `before`, or `None` if `before` is of another region.
 fn rate(before: &TableInfo, now: &TableInfo, looked: Instant) -> Option<f64> {
     let commits = now.version.checked_sub(before.version)?;
     let rate = commits as f64 / looked.elapsed().as_secs_f64();
@@ -224,7 +225,7 @@ fn print_tables(
     Ok(cut)
 }
 
-/// Returns the command with which this user removes `what`, which belongs to `owner`.
+/// Returns the command with which this user removes `what`, a table or `--orphans` of `owner`.
 pub fn remedy(what: &str, owner: u32) -> String {
     let user = geteuid();
     let sudo = match user.is_root() || user.as_raw() == owner {

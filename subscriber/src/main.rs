@@ -1,4 +1,4 @@
-//! `subscriber`: reads and watches tables. All of it is in the library.
+//! `subscriber`: reads and watches tables. The code is in the library.
 
 use std::process::ExitCode;
 

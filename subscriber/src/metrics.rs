@@ -22,7 +22,7 @@ pub struct SubscriberMetrics {
     commits: Counter,
     changes: Family<Counter>,
     delays: Histogram,
-    /// Unset before there is a table.
+    /// `None` until a table is attached.
     table: Option<Table>,
     _serving: Serving,
 }
@@ -36,7 +36,7 @@ struct Table {
 }
 
 impl SubscriberMetrics {
-    /// Serves the metrics of table `name` at `address`, if there is one.
+    /// Serves the metrics of table `name` at `address`. Returns `None` without an address.
     pub fn serve_at(address: Option<&Address>, name: &str) -> Result<Option<Self>, CliError> {
         let Some(server) = Server::bind(address)? else {
             return Ok(None);
@@ -127,9 +127,9 @@ impl Table {
         self.capacity.set(table.capacity() as u64);
         self.epoch.set(publisher.epoch());
         let state = state_word(table);
-        for other in ["alive", "silent", "gone", "closed"] {
-            let gauge = self.publisher.get_or_create(&[("state", other)]);
-            gauge.set(u64::from(other == state));
+        for word in ["alive", "silent", "gone", "closed"] {
+            let gauge = self.publisher.get_or_create(&[("state", word)]);
+            gauge.set(u64::from(word == state));
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Stdout of this program: it never panics, and it never blocks after the end was requested.
+//! Writes to stdout without panics, and without blocking after a shutdown was requested.
 //!
 //! A write to a full pipe blocks, and a signal handler that only sets a flag does not interrupt it.
-//! So each write polls for space and for the end, and writes at most what the pipe accepts without
-//! blocking. A terminal that polls as writable may have room for one byte, so it is opened again as
-//! non-blocking (stdout itself is shared with other processes, which expect it to block).
+//! Therefore each write first polls for space and for the shutdown, and then writes at most what
+//! the pipe accepts without blocking. A terminal that polls as writable may have room for only one
+//! byte, so it is opened again as non-blocking (stdout itself is shared with other processes, which
+//! expect it to block).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -16,23 +17,25 @@ use cli::Shutdown;
 use nix::fcntl::OFlag;
 use nix::poll::PollFlags;
 
-/// PIPE_BUF on Linux: a writable pipe accepts this many bytes at once.
+/// PIPE_BUF on Linux: a pipe that polls as writable accepts this many bytes without blocking.
 pub const PIPE_BYTES: usize = 4096;
-/// Maximum number of bytes written after the end was requested, which allows the last line to be
+/// Maximum number of bytes written after a shutdown was requested, so that the last line can be
 /// completed.
-const FAREWELL_BYTES: usize = 64 * 1024;
+const SHUTDOWN_BYTES: usize = 64 * 1024;
 /// Size of the buffer for rows.
 pub const BUFFER_BYTES: usize = 64 * 1024;
-/// Time after which a terminal is tried again that polls as writable and accepts nothing.
+/// Pause before another write to a terminal that polls as writable but accepts nothing.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// Stdout. If the reader went away or the end was requested, writes fail with
-/// [`io::ErrorKind::BrokenPipe`], which ends the program with success.
+/// Stdout. Writes fail with [`io::ErrorKind::BrokenPipe`] if the reader is gone, or if they would
+/// block after a shutdown was requested. This error ends the program with success.
 pub struct Output {
     file: File,
     stop: Shutdown,
-    most_bytes: usize,
-    farewell_bytes: usize,
+    /// Maximum number of bytes of one write.
+    max_bytes: usize,
+    /// Bytes that may still be written after a shutdown was requested.
+    shutdown_bytes: usize,
 }
 
 impl Output {
@@ -43,8 +46,8 @@ impl Output {
         Ok(Self {
             file,
             stop: stop.clone(),
-            most_bytes: if is_file { usize::MAX } else { PIPE_BYTES },
-            farewell_bytes: FAREWELL_BYTES,
+            max_bytes: if is_file { usize::MAX } else { PIPE_BYTES },
+            shutdown_bytes: SHUTDOWN_BYTES,
         })
     }
 
@@ -57,7 +60,7 @@ impl Output {
         self.is_terminal().then(|| self.file.try_clone().ok())?
     }
 
-    /// Returns true if output should be coloured, by the user's settings or because stdout is a
+    /// Returns true if output should be coloured: by the user's settings, or because stdout is a
     /// terminal.
     pub fn is_coloured(&self) -> bool {
         AutoStream::choice(&self.file) != ColorChoice::Never
@@ -70,13 +73,13 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let bytes = &bytes[..bytes.len().min(self.most_bytes)];
+        let bytes = &bytes[..bytes.len().min(self.max_bytes)];
         loop {
             let room = [(self.file.as_fd(), PollFlags::POLLOUT)];
             let (stopped, events) = self.stop.poll(&room, None);
             if stopped {
-                self.farewell_bytes = self.farewell_bytes.saturating_sub(bytes.len());
-                if events[0].is_empty() || self.farewell_bytes == 0 {
+                self.shutdown_bytes = self.shutdown_bytes.saturating_sub(bytes.len());
+                if events[0].is_empty() || self.shutdown_bytes == 0 {
                     return Err(io::ErrorKind::BrokenPipe.into());
                 }
             }
@@ -98,7 +101,7 @@ impl Write for Output {
     }
 }
 
-/// Returns stdout, non-blocking if it is a terminal that this user may open.
+/// Duplicates stdout. The duplicate is non-blocking if it is a terminal that this user may open.
 pub fn stdout_without_blocking() -> io::Result<File> {
     let stdout = io::stdout();
     let mut options = OpenOptions::new();
