@@ -1,9 +1,14 @@
 //! Lines of aligned cells, fitted into the width of the terminal.
 //!
-//! Space is saved in this order: cut names that are wider than their cells; narrow the columns
-//! outside the key, the widest first; narrow the key's columns; leave out columns from the right,
-//! the key's last. No column becomes narrower than [`NARROWEST`], and no number of up to
-//! [`NARROWEST_NUMBER`] digits is cut, because a cut number looks like another number.
+//! Space is saved in four steps, until a line fits:
+//!
+//! 1. Names that are wider than their cells are cut.
+//! 2. Columns outside the key are narrowed, the widest first.
+//! 3. Columns of the key are narrowed.
+//! 4. Columns are left out from the right, those of the key last.
+//!
+//! No column becomes narrower than [`NARROWEST`]. No number of up to [`NARROWEST_NUMBER`] digits is
+//! cut, because a cut number looks like another number.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -13,8 +18,8 @@ use cli::status;
 
 use crate::cells::{shorten, width};
 
-/// Maximum width that a cell gives its column where nothing is cut, so that one long text does not
-/// push all other columns away.
+/// Maximum width that a cell gives its column where nothing is cut. One long text must not move all
+/// other columns far to the right.
 const MAX_WIDTH: usize = 48;
 const NARROWEST: usize = 8;
 const NARROWEST_NUMBER: usize = 20;
@@ -25,9 +30,9 @@ pub struct Column {
     right: bool,
     /// Width of the widest cell.
     cells: usize,
-    /// Width as printed.
+    /// Printed width.
     width: usize,
-    /// True if the column identifies its lines.
+    /// True if the column identifies the line.
     is_key: bool,
     /// True if the column fits.
     is_shown: bool,
@@ -36,8 +41,8 @@ pub struct Column {
 }
 
 impl Column {
-    /// Creates columns from their names. The first one identifies its lines. `true` aligns cells to
-    /// the right.
+    /// Creates columns from their names, of which the first is the key. `true` aligns cells to the
+    /// right.
     pub fn list(names: &[(&str, bool)]) -> Vec<Self> {
         let columns = names.iter().enumerate();
         columns.map(|(at, (name, right))| Self::new(name, *right).key(at == 0)).collect()
@@ -61,7 +66,7 @@ impl Column {
         self
     }
 
-    /// Returns the width at which no cell is cut.
+    /// Returns the width at which neither the name nor a cell is cut.
     fn natural(&self) -> usize {
         self.cells.max(width(&self.name))
     }
@@ -73,7 +78,7 @@ impl Column {
     }
 }
 
-/// Report of what was cut.
+/// The columns and cells that did not fit.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Cut {
     /// Names of the columns left out.
@@ -92,12 +97,12 @@ fn write_cells(
     let last = columns.iter().rposition(|column| column.is_shown);
     let shown = columns.iter().zip(cells).enumerate();
     let (mut gap, mut shortened) = ("", 0);
-    for (number, (column, cell)) in shown.filter(|(_, (column, _))| column.is_shown) {
+    for (at, (column, cell)) in shown.filter(|(_, (column, _))| column.is_shown) {
         let most = if column.is_cut { column.width } else { usize::MAX };
         let cell = shorten(cell.as_ref(), most);
         shortened += u64::from(matches!(cell, Cow::Owned(_)));
         let blanks = column.width.saturating_sub(width(&cell));
-        let (before, behind) = match (column.right, Some(number) == last) {
+        let (before, behind) = match (column.right, Some(at) == last) {
             (true, is_last) if !(is_last && cell.is_empty()) => (blanks, 0),
             (false, false) => (0, blanks),
             _ => (0, 0),
@@ -143,43 +148,40 @@ fn fit(columns: &mut [Column], total: usize) -> Vec<String> {
     let mut shown: Vec<usize> = (0..columns.len()).collect();
     let gaps = |shown: &[usize]| GAP.len() * shown.len().saturating_sub(1);
     loop {
-        let least: usize = shown.iter().map(|&at| least(&columns[at])).sum();
-        if least + gaps(&shown) <= total || shown.len() <= 1 {
+        let minimum: usize = shown.iter().map(|&at| minimum(&columns[at])).sum();
+        if minimum + gaps(&shown) <= total || shown.len() <= 1 {
             break;
         }
         let last = shown.iter().rposition(|&at| !columns[at].is_key);
         shown.remove(last.unwrap_or(shown.len() - 1));
     }
     let room = total.saturating_sub(gaps(&shown));
-    // Maximum widths of the other columns and of the key's.
-    let wide = |limits: (usize, usize)| -> usize {
-        let width = |&at: &usize| limited(&columns[at], limits);
-        shown.iter().map(width).sum()
+    let total_width = |limits: (usize, usize)| -> usize {
+        shown.iter().map(|&at| limited(&columns[at], limits)).sum()
     };
     let others = (NARROWEST..=total).rev().map(|others| (others, usize::MAX));
     let keys = (NARROWEST..=total).rev().map(|keys| (NARROWEST, keys));
-    let limits = others.chain(keys).find(|limits| wide(*limits) <= room);
+    let limits = others.chain(keys).find(|limits| total_width(*limits) <= room);
     let limits = limits.unwrap_or((NARROWEST, NARROWEST));
-    let mut spare = room.saturating_sub(wide(limits));
+    let mut spare = room.saturating_sub(total_width(limits));
     let mut left_out = Vec::new();
     for (at, column) in columns.iter_mut().enumerate() {
         column.is_shown = shown.contains(&at);
         column.is_cut = true;
-        let natural = column.natural();
         column.width = limited(column, limits).min(total);
-        if !column.is_shown {
-            left_out.push(column.name.clone());
-        } else {
-            let more = natural.saturating_sub(column.width).min(spare);
+        if column.is_shown {
+            let more = column.natural().saturating_sub(column.width).min(spare);
             column.width += more;
             spare -= more;
+        } else {
+            left_out.push(column.name.clone());
         }
     }
     left_out
 }
 
 /// Returns the minimum width of the column.
-fn least(column: &Column) -> usize {
+fn minimum(column: &Column) -> usize {
     let narrowest = match column.right {
         true => column.cells.clamp(NARROWEST, NARROWEST_NUMBER),
         false => NARROWEST,
@@ -187,12 +189,13 @@ fn least(column: &Column) -> usize {
     wanted(column).min(narrowest)
 }
 
+/// Returns the width of the column under maximum widths for columns outside the key and of the key.
 fn limited(column: &Column, (others, keys): (usize, usize)) -> usize {
     let limit = if column.is_key { keys } else { others };
-    wanted(column).min(limit.max(least(column)))
+    wanted(column).min(limit.max(minimum(column)))
 }
 
-/// Returns the width at which neither a cell nor a short name is cut.
+/// Returns the width at which no cell is cut, and no name of up to [`NARROWEST`] columns.
 fn wanted(column: &Column) -> usize {
     column.natural().min(column.cells.max(NARROWEST))
 }
@@ -207,30 +210,32 @@ impl Cut {
         self.left_out.extend(other.left_out);
     }
 
-    /// Reports on stderr what was cut to `columns`. `all` says how to get the full output.
+    /// Reports on stderr what was cut to `columns`. `all` names the options that print everything.
     pub fn report(&self, columns: Option<usize>, all: &str) {
         let note = columns.and_then(|columns| self.note(columns, all));
         note.into_iter().for_each(status);
     }
 
-    /// Returns a line that reports what was cut, fitted to `columns` if possible. `all` says how to
-    /// get the full output.
+    /// Returns a line that reports what was cut, or `None` if nothing was. Of several wordings, it
+    /// is the first that fits into `columns`.
     fn note(&self, columns: usize, all: &str) -> Option<String> {
         let cells = match self.cells {
             0 => None,
             1 => Some("1 cell shortened".to_owned()),
             many => Some(format!("{many} cells shortened")),
         };
-        let fields = |fields: &str| (!self.left_out.is_empty()).then(|| fields.to_owned());
-        let join = |fields: Option<String>| {
-            let parts: Vec<String> = fields.into_iter().chain(cells.clone()).collect();
-            parts.join(", ")
+        let with_cells = |names: &str| {
+            let fields = (!self.left_out.is_empty()).then(|| format!("not shown: {names}"));
+            fields.into_iter().chain(cells.clone()).collect::<Vec<_>>().join(", ")
         };
-        let names = join(fields(&format!("not shown: {}", self.left_out.join(", "))));
+        let names = with_cells(&self.left_out.join(", "));
         if names.is_empty() {
             return None;
         }
-        let counted = join(fields(&format!("{} columns not shown", self.left_out.len())));
+        let counted = with_cells(&match self.left_out.len() {
+            1 => "1 column".to_owned(),
+            many => format!("{many} columns"),
+        });
         let lines = [
             format!("cut to {columns} columns: {names} ({all} for all)"),
             format!("cut: {names} ({all})"),

@@ -11,7 +11,8 @@ use crate::select::{Projection, Shown};
 
 pub struct Csv<W: Write> {
     writer: csv::Writer<W>,
-    named: Option<Vec<String>>,
+    /// Names in the last header line.
+    header: Option<Vec<String>>,
     cell: String,
 }
 
@@ -20,18 +21,18 @@ impl<W: Write> Csv<W> {
         Self {
             // A schema change may change the number of fields.
             writer: csv::WriterBuilder::new().flexible(true).from_writer(out),
-            named: None,
+            header: None,
             cell: String::new(),
         }
     }
 
-    fn names(&mut self, before: &[&str], projection: &Projection) -> io::Result<()> {
-        let fields = || projection.fields().map(Field::name);
-        let names = || before.iter().copied().chain(fields());
-        let same = self.named.as_ref().is_some_and(|named| names().eq(named));
-        if !same {
+    /// Writes a header line if it differs from the last one.
+    fn header(&mut self, before: &[&str], projection: &Projection) -> io::Result<()> {
+        let names = || before.iter().copied().chain(projection.fields().map(Field::name));
+        let is_same = self.header.as_ref().is_some_and(|header| names().eq(header));
+        if !is_same {
             self.writer.write_record(names()).map_err(io_error)?;
-            self.named = Some(names().map(str::to_owned).collect());
+            self.header = Some(names().map(str::to_owned).collect());
         }
         Ok(())
     }
@@ -49,7 +50,7 @@ impl<W: Write> Csv<W> {
 
 impl<W: Write> Printer for Csv<W> {
     fn rows(&mut self, projection: &Projection, rows: &[Shown<'_>]) -> io::Result<()> {
-        self.names(&[], projection)?;
+        self.header(&[], projection)?;
         rows.iter().try_for_each(|row| self.row(*row))
     }
 
@@ -59,7 +60,7 @@ impl<W: Write> Printer for Csv<W> {
         projection: &Projection,
         rows: &[Shown<'_>],
     ) -> io::Result<()> {
-        self.names(&["version", "op"], projection)?;
+        self.header(&["version", "op"], projection)?;
         rows.iter().try_for_each(|row| self.change(version, &Change::Created(*row)))
     }
 
@@ -68,7 +69,7 @@ impl<W: Write> Printer for Csv<W> {
         let Some(row) = reported.row.or(reported.old) else {
             return Ok(());
         };
-        self.names(&["version", "op"], row.projection())?;
+        self.header(&["version", "op"], row.projection())?;
         for cell in [&version.to_string(), reported.op] {
             self.writer.write_field(cell).map_err(io_error)?;
         }

@@ -1,4 +1,4 @@
-//! The members of an object in JSON, which are also the columns of CSV.
+//! The members of a JSON object, which are also the columns of CSV.
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use serde_json::Value;
 pub struct Members<V>(pub Vec<(&'static str, V)>);
 
 impl Members<Value> {
-    /// Returns members without those that are null, which means unknown.
+    /// Creates members without the unknown ones, which are null.
     pub fn known(members: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
         Self(members.into_iter().filter(|(_, value)| !value.is_null()).collect())
     }

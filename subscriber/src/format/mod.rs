@@ -34,8 +34,10 @@ pub enum Format {
 }
 
 pub trait Printer {
+    /// Prints rows, and the end of the output.
     fn rows(&mut self, projection: &Projection, rows: &[Shown<'_>]) -> io::Result<()>;
 
+    /// Prints the table as it is at the start of a watch.
     fn first(&mut self, version: u64, _: &Projection, rows: &[Shown<'_>]) -> io::Result<()> {
         rows.iter().try_for_each(|row| self.change(version, &Change::Created(*row)))
     }
@@ -43,7 +45,7 @@ pub trait Printer {
     /// Prints a change committed in `version`.
     fn change(&mut self, version: u64, change: &Change<Shown<'_>>) -> io::Result<()>;
 
-    /// Prints the end of the output.
+    /// Prints the end of the output after changes.
     fn finish(&mut self) -> io::Result<()> {
         self.flush()
     }
@@ -72,7 +74,7 @@ impl Format {
     }
 }
 
-/// Change with its metadata. Its JSON form is a line of `jsonl`.
+/// A change as a line of `jsonl`.
 #[derive(Serialize)]
 struct ChangeRecord<'a> {
     version: u64,

@@ -17,7 +17,8 @@ use crate::cells::{cell, is_number, shorten, visible, width};
 use crate::select::{Projection, Shown};
 use cli::status;
 
-/// Maximum width that a key is padded to, so that a long key does not shift the other lines.
+/// Maximum width to which keys are padded, so that a long key does not move the values of all later
+/// lines.
 const MAX_KEY_WIDTH: usize = 40;
 
 pub struct Table<W> {
@@ -26,7 +27,7 @@ pub struct Table<W> {
     width: Width,
     version_width: usize,
     key_width: usize,
-    /// True if the cutting of change lines was reported.
+    /// True if it was reported that lines of changes are cut.
     is_cut_reported: bool,
 }
 
@@ -117,7 +118,7 @@ impl<W: Write> Printer for Table<W> {
         if let (true, Some(columns)) = (is_cut && !self.is_cut_reported, columns) {
             self.is_cut_reported = true;
             self.out.flush()?;
-            status(shorten_note(columns));
+            status(cut_note(columns));
         }
         Ok(())
     }
@@ -127,10 +128,10 @@ impl<W: Write> Printer for Table<W> {
     }
 }
 
-/// Returns a note that change lines are cut, in a wording that fits.
-fn shorten_note(columns: usize) -> String {
+/// Returns a note that lines of changes are cut, in a wording that fits.
+fn cut_note(columns: usize) -> String {
     let short = format!("changes are cut to {columns} columns");
-    let long = format!("{short}, see … (--fields, or --format jsonl for all)");
+    let long = format!("{short}, marked by … (--fields, or --format jsonl for all)");
     let fitting = [long, short].into_iter().find(|line| width(line) <= columns);
     fitting.unwrap_or_else(|| "changes are cut".to_owned())
 }
