@@ -1,4 +1,4 @@
-//! Parts of an argument, and errors that repeat the argument with `^` under the wrong part.
+//! Splits arguments at commas, and creates errors that mark the wrong part of an argument with `^`.
 
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ pub fn parts(text: &str) -> impl Iterator<Item = (&str, Range<usize>)> {
     })
 }
 
-/// Returns a message that no field has this name, with the names of all fields.
+/// Returns the message for an unknown field, with the names of all fields.
 pub fn no_such_field(name: &str, schema: &Schema) -> String {
     let names: Vec<&str> = schema.fields().iter().map(Field::name).collect();
     let all = names.join(", ");

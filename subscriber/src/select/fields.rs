@@ -1,5 +1,4 @@
-//! `--fields`, the visible fields of a row: those that `--fields` names, in that order, or all of
-//! them.
+//! `--fields`: the visible fields of a row and their order. By default all fields are visible.
 
 use std::sync::Arc;
 
@@ -13,8 +12,8 @@ use cli::CliError;
 pub struct Projection {
     schema: Arc<Schema>,
     fields: Vec<usize>,
-    /// True if `--fields` selects the fields; false if all fields are visible by default.
-    named: bool,
+    /// True if `--fields` is given.
+    is_explicit: bool,
 }
 
 /// A row with a projection of its fields.
@@ -29,7 +28,7 @@ impl Projection {
         Self {
             schema: Arc::clone(schema),
             fields: (0..schema.fields().len()).collect(),
-            named: false,
+            is_explicit: false,
         }
     }
 
@@ -46,7 +45,7 @@ impl Projection {
             }
             fields.push(field);
         }
-        Ok(Self { schema: Arc::clone(schema), fields, named: true })
+        Ok(Self { schema: Arc::clone(schema), fields, is_explicit: true })
     }
 
     pub fn schema(&self) -> &Arc<Schema> {
@@ -92,7 +91,7 @@ impl<'a> Shown<'a> {
     pub fn differs(self, old: Self) -> bool {
         let (now, before) = (self.projection, old.projection);
         // All fields are visible, and an update of the table implies that one of them differs.
-        if Arc::ptr_eq(&now.schema, &before.schema) && !now.named {
+        if Arc::ptr_eq(&now.schema, &before.schema) && !now.is_explicit {
             return true;
         }
         let field_differs = |index: &usize| {

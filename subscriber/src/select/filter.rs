@@ -59,7 +59,7 @@ const OPERATORS: [(&str, Operator); 10] = [
 ];
 const OPERATOR_NAMES: &str = "= != < <= > >= contains starts in";
 
-/// The conjunction of all conditions, bound to one schema.
+/// Conditions that are bound to a schema and must all hold.
 pub struct Filter {
     conditions: Vec<BoundCondition>,
 }
@@ -71,7 +71,7 @@ struct BoundCondition {
 }
 
 enum Predicate {
-    /// The field's value compares with this value as the operator requires.
+    /// The operator, one of the six comparisons, holds between the field's value and this value.
     Compares(Operator, Value<'static>),
     Contains(String),
     Starts(String),
@@ -187,8 +187,8 @@ impl Filter {
         conditions.all(|one| one.predicate.holds(&row.value(one.field)))
     }
 
-    /// Returns the name of a field in a condition whose kind differs from that in `before`. A
-    /// different width of text is not a difference.
+    /// Returns the name of a condition's field that has another kind than in `before`. Texts of
+    /// different widths count as the same kind.
     pub fn changed_kind<'s>(&self, before: &Self, schema: &'s Schema) -> Option<&'s str> {
         let changed = self.conditions.iter().zip(&before.conditions).find(|(now, before)| {
             let texts = [now.kind, before.kind].map(|kind| matches!(kind, Kind::Text(_)));
@@ -220,15 +220,15 @@ impl Predicate {
                 let of = match operator {
                     Operator::Contains => "texts and networks",
                     Operator::Starts => "texts",
-                    _ => "addresses, networks, and texts that hold some",
+                    _ => "addresses, networks, and texts that hold one",
                 };
                 let message = format!(
-                    "field {name:?} is {kind}, and this asks about {of}: use = != < <= > >="
+                    "field {name:?} is {kind}, and this operator is for {of}: use = != < <= > >="
                 );
                 return Err(condition.wrong(&condition.operator_at, &message));
             }
-            // The width of the field does not matter: a longer text is a valid operand, which no
-            // value of the field equals.
+            // Not parsed by the field's kind, which refuses longer texts: no value equals them, but
+            // they can be compared.
             operator if is_text => Self::Compares(operator, Value::Text(text.to_owned().into())),
             operator => {
                 let value = Value::parse(kind, text).map_err(|error| {

@@ -8,7 +8,7 @@ use indexmap::IndexSet;
 use super::diagnostic::wrong;
 use cli::CliError;
 
-/// KEY arguments parsed by a schema. Without any, every row is selected.
+/// The parsed KEY arguments. Without any, every row is selected.
 pub struct Keys {
     keys: IndexSet<Vec<u8>>,
 }
@@ -45,30 +45,26 @@ impl Keys {
     }
 }
 
-/// Explains why a KEY is invalid, and how it should be written.
+/// Returns an error that explains why a KEY is invalid, and how to write it.
 fn refusal(text: &str, schema: &Schema, error: &Error) -> CliError {
     let fields: Vec<&Field> = schema.key_fields().collect();
     let cells = cells(text);
-    let (what, at) = if cells.len() == fields.len() {
-        let wrong_field = match error {
-            Error::InvalidValue { field, .. } | Error::TextTooLong { field, .. } => {
-                fields.iter().position(|key| key.name() == field)
-            }
-            _ => None,
-        };
-        match wrong_field {
-            Some(index) => (error.to_string(), cells[index].clone()),
-            None => {
-                let what = "a quote in it is not closed, or stands alone";
-                (what.to_owned(), 0..text.len())
-            }
+    let wrong_field = match error {
+        Error::InvalidValue { field, .. } | Error::TextTooLong { field, .. } => {
+            fields.iter().position(|key| key.name() == field)
         }
-    } else {
-        // Points at the surplus values, or at the end if values are missing.
-        let surplus = cells.get(fields.len());
-        let start = surplus.map_or(text.len(), |cell| cell.start);
-        let what = format!("this is {} of {} values", cells.len(), fields.len());
-        (what, start..text.len())
+        _ => None,
+    };
+    let (what, at) = match wrong_field {
+        _ if cells.len() != fields.len() => {
+            // Points at the surplus values, or at the end if values are missing.
+            let surplus = cells.get(fields.len());
+            let start = surplus.map_or(text.len(), |cell| cell.start);
+            let (found, expected) = (cells.len(), fields.len());
+            (format!("number of values: {found} instead of {expected}"), start..text.len())
+        }
+        Some(index) => (error.to_string(), cells[index].clone()),
+        None => ("a quote is not closed, or not doubled".to_owned(), 0..text.len()),
     };
     let kinds: Vec<String> =
         fields.iter().map(|field| format!("{}:{}", field.name(), field.kind())).collect();
@@ -102,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_found() {
+    fn cells_are_split_at_unquoted_commas() {
         for (line, expected) in [
             ("", vec![""]),
             ("a,,b", vec!["a", "", "b"]),
@@ -124,9 +120,9 @@ mod tests {
             ("x,300,::/0", "field \"id\" cannot hold \"300\"", "  ^^^"),
             ("\"a,b,c\",1,::/0", "5 bytes", "^^^^^^^"),
             ("x,1,10.0.0.0", "a network such as", "    ^^^^^^^^"),
-            ("x,1", "2 of 3 values", "   ^"),
-            ("x,1,::/0,y,z", "5 of 3 values", "         ^^^"),
-            ("\"x", "1 of 3 values", "  ^"),
+            ("x,1", "2 instead of 3", "   ^"),
+            ("x,1,::/0,y,z", "5 instead of 3", "         ^^^"),
+            ("\"x", "1 instead of 3", "  ^"),
         ] {
             let failure = Keys::parse(&[text.to_owned()], &schema).err().unwrap();
             let message = failure.to_string();

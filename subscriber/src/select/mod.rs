@@ -1,10 +1,9 @@
 //! The part of a table that the command line selects: KEYs, `--where`, `--fields`, `--sort`.
 //!
-//! [`Selection`] and KEYs are arguments; [`Request::view`] binds them to a schema, and again when
-//! the schema changes. A view translates changes of the table to changes of the view: a row
-//! that starts to match is created, a row that stops matching is deleted, and an update is reported
-//! if both rows match and a visible field differs. So a table that applies a view's changes is
-//! equal to the view.
+//! [`Request::view`] binds these arguments to a schema, again after each change of the schema. A
+//! [`View`] translates changes of the table to changes of the view: a row that starts to match is
+//! created, a row that stops matching is deleted, and an update is reported if both rows match and
+//! a visible field differs. So a table to which all changes of a view are applied equals the view.
 
 use std::sync::Arc;
 
@@ -62,7 +61,7 @@ pub struct Selection {
     pub sort: Option<String>,
 }
 
-/// The selection as typed, with parsed conditions.
+/// A [`Selection`] and KEYs that are not bound to a schema. The conditions are parsed.
 #[derive(Clone, Default)]
 pub struct Request {
     keys: Vec<String>,
@@ -81,6 +80,7 @@ pub struct FoundRows {
     pub unmatched: Vec<String>,
 }
 
+/// A [`Request`] that is bound to a schema.
 pub struct View {
     projection: Projection,
     keys: Keys,
@@ -89,7 +89,8 @@ pub struct View {
 }
 
 impl Request {
-    /// Parses the options that need no schema.
+    /// Parses the conditions, which need no schema. Everything else is parsed by
+    /// [`view`](Self::view).
     pub fn new(selection: &Selection, keys: &[String]) -> Result<Self, CliError> {
         let conditions = selection.conditions.iter().map(|text| Condition::parse(text));
         Ok(Self {
@@ -109,6 +110,7 @@ impl Request {
         self.sort.as_deref()
     }
 
+    /// Binds the request to a schema. Returns an error if an argument does not fit the schema.
     pub fn view(&self, schema: &Arc<Schema>) -> Result<View, CliError> {
         Ok(View {
             projection: match &self.fields {
@@ -177,8 +179,7 @@ impl View {
         Ok(Some(found))
     }
 
-    /// Returns the name of a field in a condition whose kind differs from that in the view
-    /// `before`.
+    /// Returns the name of a condition's field that has another kind than in the view `before`.
     pub fn changed_kind(&self, before: &View) -> Option<&str> {
         self.filter.changed_kind(&before.filter, self.schema())
     }
@@ -193,9 +194,9 @@ impl View {
     }
 
     /// Returns the table's changes as changes of the view, sorted if the view is. Deletes come
-    /// first, so that a table with the capacity of the view's size always has room for the creates.
-    /// `before` is the view bound to the previous schema; it is this view if the schema is
-    /// unchanged.
+    /// first, so that a table that applies the changes never has more rows than the view has before
+    /// or after them. `before` is the view of the previous schema, or this view if the schema has
+    /// not changed.
     pub fn changes<'s>(
         &'s self,
         before: &'s View,
@@ -215,8 +216,8 @@ impl View {
         reported
     }
 
-    /// Returns the view to which an old row belongs. A refresh that moves to another schema may
-    /// also apply changes that were committed under that schema.
+    /// Returns the view for the schema of an old row. A refresh that moves to another schema may
+    /// also apply later changes, whose old rows have the new schema.
     fn of_row<'s>(&'s self, before: &'s View, row: RowRef<'_>) -> &'s View {
         match std::ptr::eq(row.schema(), Arc::as_ptr(self.schema())) {
             true => self,

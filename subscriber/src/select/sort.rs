@@ -1,4 +1,4 @@
-//! `--sort`, the order of rows: by key, or by the named fields. A table itself is unordered.
+//! `--sort`: the order of rows, by the named fields or by key. A table itself has no order.
 //!
 //! A row is encoded as bytes that compare like the row: numbers and timestamps by value, floats in
 //! total order with NaN last, texts and addresses by bytes, and networks by family, address and
@@ -11,25 +11,20 @@ use cli::CliError;
 
 #[derive(Debug, Default)]
 pub struct Order {
-    by: Vec<(usize, Direction)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Direction {
-    Up,
-    Down,
+    /// Index of each field, and true if its order is descending.
+    fields: Vec<(usize, bool)>,
 }
 
 impl Order {
     /// Parses `FIELD[:desc],…`.
     pub fn parse(text: &str, schema: &Schema) -> Result<Self, CliError> {
-        let mut by = Vec::new();
+        let mut fields = Vec::new();
         for (part, at) in parts(text) {
             let refuse = |what: &str| wrong(&format!("--sort: {what}"), text, at.clone());
-            let (name, direction) = match part.split_once(':') {
-                None => (part, Direction::Up),
-                Some((name, "asc")) => (name, Direction::Up),
-                Some((name, "desc")) => (name, Direction::Down),
+            let (name, is_descending) = match part.split_once(':') {
+                None => (part, false),
+                Some((name, "asc")) => (name, false),
+                Some((name, "desc")) => (name, true),
                 Some((_, other)) => {
                     let what = format!("{other:?} is not an order: use asc or desc");
                     return Err(refuse(&what));
@@ -37,19 +32,19 @@ impl Order {
             };
             let field = schema.field(name);
             let (field, _) = field.ok_or_else(|| refuse(&no_such_field(name, schema)))?;
-            by.push((field, direction));
+            fields.push((field, is_descending));
         }
-        Ok(Self { by })
+        Ok(Self { fields })
     }
 
-    /// Returns the indexes of the fields, and true if their order is descending.
+    /// Returns the index of each field, and true if its order is descending.
     pub fn fields(&self) -> impl Iterator<Item = (usize, bool)> {
-        self.by.iter().map(|(index, direction)| (*index, *direction == Direction::Down))
+        self.fields.iter().copied()
     }
 
     /// Returns true if rows are ordered by key alone.
     pub fn is_by_key(&self) -> bool {
-        self.by.is_empty()
+        self.fields.is_empty()
     }
 
     /// Returns bytes that compare like the row.
@@ -59,31 +54,31 @@ impl Order {
         key
     }
 
-    /// Appends bytes that compare like the row. The sort fields are truncated to `most` bytes; rows
-    /// that differ only after them are ordered by key. The length is the same for all rows of a
-    /// schema.
-    pub fn write(&self, row: RowRef<'_>, most: usize, out: &mut Vec<u8>) {
+    /// Appends bytes that compare like the row, and are equally many for all rows of a schema. The
+    /// values of the fields are truncated to `max_bytes` in total. Rows that differ only beyond
+    /// that are ordered by key.
+    pub fn write(&self, row: RowRef<'_>, max_bytes: usize, out: &mut Vec<u8>) {
         let start = out.len();
-        for (index, direction) in &self.by {
-            push(out, &row.schema().fields()[*index], *direction, row);
+        for (index, is_descending) in self.fields() {
+            push(out, &row.schema().fields()[index], is_descending, row);
         }
-        out.truncate(start.saturating_add(most));
+        out.truncate(start.saturating_add(max_bytes));
         for field in row.schema().key_fields() {
-            push(out, field, Direction::Up, row);
+            push(out, field, false, row);
         }
     }
 }
 
 /// Appends a field's value. The length depends only on the field, so that later fields stay
 /// aligned.
-fn push(key: &mut Vec<u8>, field: &Field, direction: Direction, row: RowRef<'_>) {
+fn push(key: &mut Vec<u8>, field: &Field, is_descending: bool, row: RowRef<'_>) {
     let bytes = &row.bytes()[field.range()];
     let start = key.len();
     match field.kind() {
         Kind::U8 | Kind::U16 | Kind::U32 | Kind::U64 => key.extend(bytes.iter().rev()),
         Kind::I8 | Kind::I16 | Kind::I32 | Kind::I64 | Kind::Timestamp => {
             key.extend(bytes.iter().rev());
-            // Negative numbers first.
+            // Sorts negative numbers first.
             key[start] ^= 0x80;
         }
         Kind::F32 | Kind::F64 => {
@@ -114,7 +109,7 @@ fn push(key: &mut Vec<u8>, field: &Field, direction: Direction, row: RowRef<'_>)
         }
         _ => key.extend(bytes),
     }
-    if direction == Direction::Down {
+    if is_descending {
         invert(&mut key[start..]);
     }
 }

@@ -1,5 +1,5 @@
-//! The filter typed behind `/`: a condition as in `--where`, or text that any shown cell must
-//! contain.
+//! The filter that is typed after `/`: a condition as in `--where`, or text that any shown cell
+//! must contain.
 //!
 //! The input is a condition if it begins with a field's name followed by a blank or an operator. A
 //! condition that is incomplete or wrong gives an error message. Text without capital letters
@@ -12,7 +12,7 @@ use crate::select::{Condition, Filter, Projection};
 
 pub enum Search {
     Condition(Filter),
-    /// Matches rows with a shown cell that contains the text.
+    /// Text that any shown cell must contain.
     Text {
         text: String,
         ignores_case: bool,
@@ -27,11 +27,11 @@ impl Search {
             return Ok(None);
         }
         let read = Condition::parse(text);
-        let asks_for_field = match &read {
+        let is_condition = match &read {
             Ok(condition) => schema.field(condition.field_name()).is_some(),
             Err(_) => begins_with_field(typed.trim_start(), schema),
         };
-        if !asks_for_field {
+        if !is_condition {
             let ignores_case = !text.chars().any(char::is_uppercase);
             return Ok(Some(Self::Text { text: text.to_owned(), ignores_case }));
         }
@@ -120,7 +120,7 @@ mod tests {
             ("id >", "a value is missing"),
             ("id > x", "is not a valid u8"),
             ("id likes 5", "not an operator"),
-            ("id contains 5", "asks about texts"),
+            ("id contains 5", "operator is for texts"),
         ] {
             let message = found(typed, ["1", "", "0"]).unwrap_err();
             assert!(message.contains(part) && !message.contains('\n'), "{message}");
