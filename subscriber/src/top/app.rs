@@ -1,4 +1,4 @@
-//! The state of the view, its reaction to changes and keys, and the arrangement of its parts.
+//! The state of the view, its reaction to changes and keys, and its layout.
 //!
 //! ```text
 //! title     name, publisher state                   version, rows
@@ -59,21 +59,23 @@ pub struct App {
     rows: Option<Rows>,
     grid: Grid,
     rates: Rates,
-    /// Publisher state that was last seen, as a word.
+    /// State of the publisher, as a word.
     publisher: &'static str,
     /// Text in the filter prompt, if it is open.
     typing: Option<String>,
-    /// Error about the prompt's text, or about options that do not fit the table.
+    /// Error in the prompt's text, or in options that do not fit the table.
     error: Option<String>,
-    /// Page of the help that is shown, and the number of pages.
+    /// Page of the help window, if it is open.
     help: Option<usize>,
+    /// Number of pages of the help at the terminal's size.
     help_pages: usize,
     /// Rows of the frozen view, and their version.
     frozen: Option<(Window, u64)>,
     /// Position of the first row of the window.
     top: usize,
-    /// Number of rows in the window.
+    /// Maximum number of rows in the window.
     page: usize,
+    /// Number of rows that match.
     total: usize,
     /// True if the view has changed since it was drawn.
     is_dirty: bool,
@@ -109,7 +111,7 @@ impl App {
     pub fn attach(&mut self, table: &UntypedSubscriber) -> Result<(), CliError> {
         self.show(Rows::new(table.schema(), self.request.clone())?);
         self.rates = Rates::new(Commits(table.version()), Instant::now());
-        self.look(table);
+        self.note_publisher(table);
         Ok(())
     }
 
@@ -134,8 +136,8 @@ impl App {
             Err(Error::Outrun { .. }) => return Ok(true),
             Err(error) => return Err(error.into()),
         };
-        self.look(table);
-        // Schemas are compared whatever the cause is: one can change without a change of any row.
+        self.note_publisher(table);
+        // Schemas are compared regardless of the cause: a schema can change without any row.
         let rows = self.rows.as_mut();
         let Some(rows) = rows.filter(|rows| rows.schema() == table.schema()) else {
             self.change_schema(table)?;
@@ -170,8 +172,7 @@ impl App {
         Ok(())
     }
 
-    /// Updates the state of the publisher.
-    fn look(&mut self, table: &UntypedSubscriber) {
+    fn note_publisher(&mut self, table: &UntypedSubscriber) {
         let is_ended = table.publisher_state().is_alive() && table.has_input_ended();
         let publisher = match state_word(table) {
             "alive" if is_ended => "input ended",
@@ -180,7 +181,7 @@ impl App {
         self.is_dirty |= publisher != std::mem::replace(&mut self.publisher, publisher);
     }
 
-    /// Updates rates and marks to the time `now`.
+    /// Ends the intervals and marks that are over at `now`.
     pub fn tick(&mut self, now: Instant) {
         self.is_dirty |= self.rates.tick(now);
         self.is_dirty |= self.rows.as_mut().is_some_and(|rows| rows.expire_marks(now));
@@ -326,10 +327,8 @@ impl App {
         match table {
             Some(table) => {
                 let is_good = self.publisher == "alive";
-                left.push((
-                    self.publisher.to_owned(),
-                    if is_good { style.good } else { style.bad },
-                ));
+                let state_style = if is_good { style.good } else { style.bad };
+                left.push((self.publisher.to_owned(), state_style));
                 let state = table.publisher_state();
                 if let PublisherState::Alive { pid, .. } = state {
                     left.push((format!("pid {pid}"), style.dim));
@@ -399,8 +398,9 @@ impl App {
     }
 }
 
-/// Draws pieces of a line from both sides: first the most important one of the right, then those of
-/// the left, then the others of the right, as far as there is room. The last left piece is cut.
+/// Draws pieces of a line, aligned to the left and to the right. If not all fit, the first piece on
+/// the right has priority, then the pieces on the left, the last of which may be cut, then the
+/// other pieces on the right.
 fn pieces(
     buffer: &mut Buffer,
     area: Rect,

@@ -1,5 +1,5 @@
-//! Text of cells and column names: sizes and times with units, timestamps to the second, and all
-//! other values as in the other views.
+//! Text of cells and column names. Sizes and times are shown with units, timestamps to the second,
+//! and all other values as by the other subcommands.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use common::{Field, Kind, Value};
 
 use crate::cells::{self, cell};
 
-/// Returns the field's name, without the unit if its values are shown with one.
+/// Returns the field's name, without its unit if the values are shown with one.
 pub fn name(field: &Field) -> &str {
     match field.kind() {
         Kind::U64 => {

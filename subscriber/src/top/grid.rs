@@ -1,4 +1,4 @@
-//! The columns of the window: their widths, and which of them are scrolled into view.
+//! The columns of the window: their widths, and horizontal scrolling.
 
 use common::Field;
 use ratatui::buffer::Buffer;
@@ -18,9 +18,9 @@ const MAX_COLUMN: usize = 48;
 
 #[derive(Default)]
 pub struct Grid {
-    /// Width of each column. Columns only grow, so that they do not jump.
+    /// Width of each column. Widths only grow, so that columns do not move back and forth.
     widths: Vec<usize>,
-    /// Number of columns that are scrolled out to the left, not counting those of the key.
+    /// Number of columns outside the key that are scrolled out of view to the left.
     first: usize,
     /// Column that the next drawing must show.
     wanted: Option<usize>,
@@ -48,7 +48,7 @@ impl Grid {
         self.first += 1;
     }
 
-    /// Scrolls to the column when it is drawn next.
+    /// Scrolls to the column at the next drawing.
     pub fn show_column(&mut self, column: Option<usize>) {
         self.wanted = column;
     }
@@ -63,8 +63,8 @@ impl Grid {
         style: &Style,
     ) {
         for line in &window.lines {
-            for (width_so_far, (text, _)) in self.widths.iter_mut().zip(&line.cells) {
-                *width_so_far = width(text).min(MAX_COLUMN).max(*width_so_far);
+            for (widest, (text, _)) in self.widths.iter_mut().zip(&line.cells) {
+                *widest = width(text).min(MAX_COLUMN).max(*widest);
             }
         }
         let columns = self.place(rows, usize::from(area.width.saturating_sub(GUTTER)));
@@ -110,8 +110,9 @@ impl Grid {
         }
     }
 
-    /// Returns the columns that fit into `room`: those of the key, then others from `first` on.
-    /// Adjusts `first` so that no room is wasted and the wanted column is shown.
+    /// Returns the columns that fit into `room`: those of the key, then the others from `first` on.
+    /// Changes `first` so that the wanted column is shown, and so that no room remains while
+    /// columns are scrolled out of view.
     fn place(&mut self, rows: &Rows, room: usize) -> Vec<Column> {
         let count = self.widths.len();
         let key = rows.fields().take_while(|field| rows.is_key(field)).count();

@@ -28,7 +28,7 @@ const TEXT_WIDTH: usize = 52;
 /// Minimum width of a window with two columns. In a narrower window, the action is below its keys.
 const LEAST_FOR_TWO_COLUMNS: usize = 34;
 
-/// Draws a page in a box in the middle of the view. Returns the number of pages.
+/// Draws a page in a window in the middle of the view. Returns the number of pages.
 pub fn draw(buffer: &mut Buffer, page: usize, style: Style) -> usize {
     let all = buffer.area;
     let pages = pages(

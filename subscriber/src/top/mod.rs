@@ -1,12 +1,12 @@
 //! `top`: a live view of a table that fills the terminal.
 //!
-//! - this file: the loop, which waits for changes, keys and the clock in one poll, and draws at a
+//! - this file: the loop, which waits for changes, keys and a timeout in one poll, and draws at a
 //!   bounded rate;
 //! - `screen`: the terminal, and the thread that reads its keys;
-//! - `app`: the state of the view, its reaction to changes and keys, and the arrangement of parts;
+//! - `app`: the state of the view, its reaction to changes and keys, and its layout;
 //! - `rows`: selects and sorts the rows of the window, and marks recent changes; `search` is the
 //!   filter that the user types; `grid` places columns; `cell` formats values;
-//! - `rates`: commits, changes and delays of the last seconds; `help`; `style`.
+//! - `rates`: commits, changes and delays of the last seconds; `help`: the help window; `style`.
 
 use std::time::{Duration, Instant};
 
@@ -33,12 +33,12 @@ mod style;
 
 /// Minimum time between two drawings.
 const FRAME: Duration = Duration::from_millis(33);
-/// Minimum time between two drawings, as a multiple of the time that the last one took. A drawing
-/// selects the rows of the window from all rows of the table.
+/// Minimum time between two drawings, as a multiple of the time that the last one took, which grows
+/// with the table: each drawing selects the rows of the window from all rows.
 const FRAME_COST: u32 = 9;
-/// Maximum time between two looks at the state of the publisher and the size of the terminal.
+/// Maximum time between two checks of the publisher's state and the terminal's size.
 const TICK: Duration = Duration::from_millis(250);
-/// Interval at which a table that does not exist yet is looked up.
+/// Interval between attempts to open a table that does not exist yet.
 const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Debug, clap::Args)]
@@ -87,7 +87,7 @@ struct View {
 impl View {
     fn run(&mut self, builder: &OpenOptions<UntypedSubscriber>) -> Result<(), CliError> {
         loop {
-            let is_asleep = match &mut self.table {
+            let is_idle = match &mut self.table {
                 Some(table) => !self.app.refresh(table)?,
                 None => !self.attach(builder)?,
             };
@@ -99,11 +99,13 @@ impl View {
                 let taken = now.elapsed();
                 self.next_frame = now + (taken * FRAME_COST).max(FRAME);
             }
-            let idle = if self.table.is_some() { TICK } else { LOOK };
-            let wait = match (is_asleep, self.app.is_dirty()) {
+            let interval = if self.table.is_some() { TICK } else { LOOK };
+            let wait = match (is_idle, self.app.is_dirty()) {
                 (false, _) => Duration::ZERO,
-                (true, true) => self.next_frame.saturating_duration_since(Instant::now()).min(idle),
-                (true, false) => idle,
+                (true, true) => {
+                    self.next_frame.saturating_duration_since(Instant::now()).min(interval)
+                }
+                (true, false) => interval,
             };
             if self.screen.wait(self.table.as_ref(), wait) {
                 return Ok(());

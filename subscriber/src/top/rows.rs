@@ -1,10 +1,10 @@
-//! The rows of the window: selected by conditions, the typed filter and the order; and the marks of
+//! The rows of the window, selected by conditions, the typed filter and the order, and the marks of
 //! recent changes.
 //!
-//! A window is selected from all rows of the local copy each time it is drawn: every matching row
-//! is encoded as bytes that compare like the row, and quickselect finds the rows of the window
-//! without sorting all others. The time is proportional to the number of rows, so the caller draws
-//! large tables less often.
+//! Each drawing selects the window from all rows of the local copy: every matching row is encoded
+//! as bytes that compare like the row, and quickselect finds the rows of the window without sorting
+//! the others. The time is proportional to the number of rows, so the caller draws large tables
+//! less often.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -22,19 +22,17 @@ use crate::select::{Request, View};
 const MARK_TIME: Duration = Duration::from_millis(1500);
 /// Maximum number of marked rows, and of deleted rows that are still shown.
 const MAX_MARKS: usize = 4096;
-/// Maximum number of bytes of a row's sort fields that are compared. It bounds the memory for wide
-/// texts.
+/// Maximum number of bytes of a row's sort fields that are compared, which bounds memory.
 const MAX_SORT_BYTES: usize = 64;
 
 /// Selection and order of the rows of a table with one schema.
 pub struct Rows {
-    schema: Arc<Schema>,
     request: Request,
     view: View,
-    /// The typed filter, which is always valid.
+    /// The text of `search`.
     typed: String,
     search: Option<Search>,
-    /// Marks by key, of rows that still exist.
+    /// Marks of existing rows, by key.
     marks: HashMap<Vec<u8>, Mark>,
     /// Rows that were deleted recently, oldest first.
     deleted: VecDeque<(RowBuf, Instant)>,
@@ -51,7 +49,7 @@ struct Mark {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recent {
-    /// Nothing, or an update of cells.
+    /// The row was not changed, or only updated.
     None,
     Created,
     Deleted,
@@ -72,7 +70,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Returns at most `count` of its lines from position `top` on.
+    /// Returns at most `count` lines of this window from position `top` on.
     pub fn part(&self, top: usize, count: usize) -> Self {
         let end = self.top + self.lines.len();
         let top = top.clamp(self.top, end.saturating_sub(count.max(1)).max(self.top));
@@ -84,7 +82,6 @@ impl Window {
 impl Rows {
     pub fn new(schema: &Arc<Schema>, request: Request) -> Result<Self, CliError> {
         Ok(Self {
-            schema: Arc::clone(schema),
             view: request.view(schema)?,
             request,
             typed: String::new(),
@@ -96,7 +93,7 @@ impl Rows {
     }
 
     pub fn schema(&self) -> &Arc<Schema> {
-        &self.schema
+        self.view.schema()
     }
 
     pub fn fields(&self) -> impl ExactSizeIterator<Item = &Field> {
@@ -104,7 +101,7 @@ impl Rows {
     }
 
     pub fn is_key(&self, field: &Field) -> bool {
-        self.schema.key_fields().any(|key| key == field)
+        self.schema().key_fields().any(|key| key == field)
     }
 
     /// Marks the changes of the last refresh.
@@ -122,8 +119,8 @@ impl Rows {
                     if self.deleted.len() == MAX_MARKS {
                         self.deleted.pop_front();
                     }
-                    // A row of another schema cannot be shown any more.
-                    if let Ok(row) = RowBuf::from_bytes(Arc::clone(&self.schema), old.bytes()) {
+                    // A row of another schema cannot be shown.
+                    if let Ok(row) = RowBuf::from_bytes(Arc::clone(self.schema()), old.bytes()) {
                         self.deleted.push_back((row, now));
                     }
                 }
@@ -133,20 +130,20 @@ impl Rows {
 
     fn note_update(&mut self, old: RowRef<'_>, new: RowRef<'_>, now: Instant) {
         let key = new.key().to_bytes();
-        // Only rows of the window can have a visible mark.
+        // Only the marks of rows in the window are visible.
         if !self.visible.contains(&key) {
             return;
         }
         let is_changed =
             |(_, field): &(usize, &Field)| old.bytes()[field.range()] != new.bytes()[field.range()];
-        let fields = self.schema.fields().iter().enumerate().filter(is_changed);
+        let fields = self.view.schema().fields().iter().enumerate().filter(is_changed);
         let new = Mark { is_created: false, fields: BTreeSet::new(), at: now };
         let mark = self.marks.entry(key).or_insert(new);
         mark.at = now;
         mark.fields.extend(fields.map(|(index, _)| index));
     }
 
-    /// Removes the marks that are over. Returns true if there were any.
+    /// Removes the marks that are older than [`MARK_TIME`]. Returns true if there were any.
     pub fn expire_marks(&mut self, now: Instant) -> bool {
         let is_over = |at: Instant| now.saturating_duration_since(at) >= MARK_TIME;
         let before = (self.marks.len(), self.deleted.len());
@@ -192,7 +189,7 @@ impl Rows {
         for (row, _) in rows {
             self.view.order().write(*row, MAX_SORT_BYTES, &mut bytes);
         }
-        // All entries of a schema have the same length.
+        // The encodings of all rows of a schema have the same length.
         let width = (bytes.len() / rows.len().max(1)).max(1);
         let entry = |index: &usize| &bytes[index * width..][..width];
         let mut indexes: Vec<usize> = (0..rows.len()).collect();
@@ -213,7 +210,7 @@ impl Rows {
         let mark = self.marks.get(&row.key().to_bytes());
         let mark = mark.filter(|_| !is_deleted);
         let is_changed = |name: &str| {
-            let index = self.schema.field(name).map(|(index, _)| index);
+            let index = self.schema().field(name).map(|(index, _)| index);
             mark.zip(index).is_some_and(|(mark, index)| mark.fields.contains(&index))
         };
         let values = self.view.projection().show(row).values();
@@ -232,15 +229,15 @@ impl Rows {
 
     /// Returns the fields that rows are sorted by, and true if their order is descending.
     fn order(&self) -> impl Iterator<Item = (&Field, bool)> {
-        let keys = self.schema.key_fields().map(|field| (field, false));
+        let keys = self.schema().key_fields().map(|field| (field, false));
         let keys = keys.filter(|_| self.view.order().is_by_key());
-        let fields = self.schema.fields();
+        let fields = self.schema().fields();
         let named = self.view.order().fields();
         named.map(|(index, is_descending)| (&fields[index], is_descending)).chain(keys)
     }
 
-    /// Returns the index of the column that the rows are sorted by first, if it is shown, and true
-    /// if the order is descending.
+    /// Returns the index of the first column of the order, if it is shown, and true if it is
+    /// descending.
     pub fn sorted_by(&self) -> (Option<usize>, bool) {
         let first = self.order().next();
         let column = |field| self.fields().position(|shown| shown == field);
@@ -277,10 +274,10 @@ impl Rows {
     }
 
     fn sort_by(&mut self, sort: String) {
-        let is_by_key = sort.split(',').eq(self.schema.key_fields().map(Field::name));
+        let is_by_key = sort.split(',').eq(self.schema().key_fields().map(Field::name));
         let request = self.request.clone().sorted((!is_by_key).then_some(sort));
         // The order names fields of this schema, so it can be parsed.
-        if let Ok(view) = request.view(&self.schema) {
+        if let Ok(view) = request.view(self.schema()) {
             (self.request, self.view) = (request, view);
         }
         self.deleted.clear();
@@ -290,11 +287,11 @@ impl Rows {
         &self.typed
     }
 
-    /// Sets the filter to `typed`, or returns the error in a malformed condition, as one line. Then
-    /// the previous filter remains if it is a condition. A text filter is removed, because it was
-    /// typed on the way to this condition.
+    /// Sets the filter to `typed`. If it is a malformed condition, returns the error as one line,
+    /// and keeps the previous filter if that is a condition. A previous text filter is removed,
+    /// because it is the beginning of this condition.
     pub fn search(&mut self, typed: &str) -> Result<(), String> {
-        match Search::read(typed, &self.schema) {
+        match Search::read(typed, self.schema()) {
             Ok(search) => {
                 typed.clone_into(&mut self.typed);
                 self.search = search;

@@ -3,8 +3,8 @@
 //! The view is drawn on the alternate screen. The terminal is restored when the [`Screen`] is
 //! dropped and before a panic prints its message. Logs are held back until then.
 //!
-//! A thread reads keys. crossterm's reader loops forever on a terminal that was closed, and blocks
-//! on an incomplete escape sequence, so the main loop must not call it
+//! A thread reads keys. The main loop must not call crossterm's reader, which loops forever on a
+//! closed terminal and blocks on an incomplete escape sequence
 //! (<https://github.com/crossterm-rs/crossterm/issues/793>).
 
 use std::fs::File;
@@ -40,9 +40,9 @@ use crate::output::{self, Output};
 const USUAL_SIZE: (u16, u16) = (80, 24);
 /// Maximum size of the view. It bounds memory, because a terminal may report any size.
 const MAX_SIZE: (u16, u16) = (1000, 500);
-/// Maximum wait for a terminal that accepts no output when it is restored.
+/// Maximum time for restoring a terminal that accepts no output.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Interval at which such a terminal is tried again, in ms.
+/// Interval between attempts to write to such a terminal, in ms.
 const RETRY_MS: u16 = 20;
 
 /// True while the terminal must be restored.
@@ -51,7 +51,7 @@ static IS_TAKEN: AtomicBool = AtomicBool::new(false);
 pub struct Screen {
     terminal: Terminal<CrosstermBackend<BufWriter<Output>>>,
     device: File,
-    /// Terminal that sends keys, if stdin is one.
+    /// Stdin, if it is a terminal.
     keyboard: Option<File>,
     area: Rect,
     stop: Shutdown,
@@ -106,9 +106,9 @@ impl Screen {
 
     /// Draws the view. Only cells that changed are written to the terminal.
     ///
-    /// This does not call ratatui's `Terminal::draw`, which hides the cursor in each frame. The
-    /// type then shows the cursor when it is dropped, and panics if stdout and stderr are a
-    /// terminal that was closed.
+    /// This does not call ratatui's `Terminal::draw`, which hides the cursor in each frame. A
+    /// `Terminal` that hid the cursor shows it when it is dropped, and panics if stdout and stderr
+    /// are a closed terminal.
     pub fn draw(&mut self, view: impl FnOnce(&mut Buffer)) -> io::Result<()> {
         if self.is_resized() {
             self.clear()?;
@@ -126,8 +126,8 @@ impl Screen {
     }
 
     /// Clears the terminal, so that the next drawing writes every cell in the current size.
-    /// (ratatui's `clear` and `resize` ask the terminal for the position of its cursor, which not
-    /// all answer.)
+    /// (ratatui's `clear` and `resize` ask the terminal for the position of its cursor, which some
+    /// terminals do not answer.)
     pub fn clear(&mut self) -> io::Result<()> {
         self.area = area(&self.device);
         self.terminal = terminal(Output::stdout(&self.stop)?, self.area)?;
@@ -149,7 +149,7 @@ impl Screen {
     }
 
     pub fn key(&mut self) -> Option<KeyEvent> {
-        // Reset before the channel is read; the thread sends first and then signals.
+        // Reset before the channel is read, because the thread sends an event before it signals.
         let _count = self.has_keys.read();
         self.keys.try_iter().find_map(|event| event.as_key_press_event())
     }
@@ -158,8 +158,8 @@ impl Screen {
     /// again when it continues.
     pub fn suspend(&mut self) -> io::Result<()> {
         restore();
-        // Like a terminal, signals the whole process group. The kernel ignores SIGTSTP in an
-        // orphaned group, which no shell could continue.
+        // A terminal sends SIGTSTP to the whole process group. In an orphaned group, which no shell
+        // could continue, the kernel ignores it.
         let _ignored = kill(Pid::from_raw(0), Signal::SIGTSTP);
         self.take()
     }
