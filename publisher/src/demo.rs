@@ -23,10 +23,10 @@ use crate::source::{CapacityPolicy, Processes, SourceError};
 
 mod view;
 
-/// Time that the subscriber has to end after its table was closed, and again after SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Interval at which the subscriber's exit is polled during [`PATIENCE`].
-const LOOK: Duration = Duration::from_millis(10);
+/// Maximum time for the subscriber to end after its table was closed, and again after SIGTERM.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Interval at which the subscriber's exit is polled during [`EXIT_TIMEOUT`].
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,8 @@ pub struct ChildArgs {
     parent: i32,
 }
 
-/// Runs `demo` until the subscriber process ends, which counts the seconds, or until a signal.
+/// Runs `demo` until a signal arrives or the subscriber process ends, which it does after
+/// `--seconds`.
 pub fn run(args: Args) -> Result<(), CliError> {
     let name = args.name.unwrap_or_else(|| format!("demo-{}", std::process::id()));
     let mut source = Processes::new(args.every, CapacityPolicy::Grows)?;
@@ -92,8 +93,8 @@ pub fn run_child(args: &ChildArgs) -> Result<(), CliError> {
         true => view::run(&args.name, &stop, args.seconds),
         false => Ok(()),
     };
-    // A live parent removes its table itself. But the stop signal may be the one of the parent's
-    // death, so `clean_up` checks.
+    // A parent that is alive removes its table itself. But the stop signal may have been sent
+    // because the parent died, so `clean_up` checks.
     if stop.requested() || getppid().as_raw() != args.parent {
         clean_up(args);
     }
@@ -104,13 +105,13 @@ pub fn run_child(args: &ChildArgs) -> Result<(), CliError> {
 /// parent-death signal is sent when the thread that started this process dies, which may be before
 /// the rest of the parent.
 fn clean_up(args: &ChildArgs) {
-    let patience = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + EXIT_TIMEOUT;
     let is_done = || match getppid().as_raw() == args.parent {
         true => common::inspect(&args.name, None).is_err(),
         false => !matches!(common::remove(&args.name), Err(Error::PublisherActive { .. })),
     };
-    while Instant::now() < patience && !is_done() {
-        std::thread::sleep(LOOK);
+    while Instant::now() < deadline && !is_done() {
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -146,10 +147,10 @@ fn pid(process: &Child) -> Pid {
 
 /// Waits for the subscriber to end because its table was closed, then sends SIGTERM, then kills it.
 fn end(mut subscriber: Child) -> Result<(), CliError> {
-    let mut status = wait_a_moment(&mut subscriber);
+    let mut status = wait_for_exit(&mut subscriber);
     if status.is_none() {
         let _gone = kill(pid(&subscriber), Signal::SIGTERM);
-        status = wait_a_moment(&mut subscriber);
+        status = wait_for_exit(&mut subscriber);
     }
     let Some(status) = status else {
         let _gone = subscriber.kill();
@@ -170,16 +171,16 @@ fn end(mut subscriber: Child) -> Result<(), CliError> {
     }
 }
 
-/// Waits for the process to end, for at most [`PATIENCE`].
-fn wait_a_moment(process: &mut Child) -> Option<ExitStatus> {
-    let patience = Instant::now() + PATIENCE;
+/// Waits for the process to end, for at most [`EXIT_TIMEOUT`].
+fn wait_for_exit(process: &mut Child) -> Option<ExitStatus> {
+    let deadline = Instant::now() + EXIT_TIMEOUT;
     loop {
         // `try_wait` fails only if another part of the program has reaped the process.
         let ended = process.try_wait().unwrap_or(Some(ExitStatus::default()));
-        if ended.is_some() || Instant::now() >= patience {
+        if ended.is_some() || Instant::now() >= deadline {
             return ended;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_must_be_finite_and_positive() {
+    fn seconds_must_be_finite_and_not_negative() {
         for text in ["", "-1", "NaN", "inf", "1e300", "soon"] {
             assert!(seconds(text).is_err(), "{text}");
         }

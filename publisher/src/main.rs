@@ -1,4 +1,4 @@
-//! `publisher`: publishes tables. All of it is in the library.
+//! The binary `publisher`. All of its code is in the library.
 
 use std::process::ExitCode;
 

@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long)]
     pub orphans: bool,
 
-    /// Remove tables of this user, which only root may do for another user
+    /// Remove the tables of this user; only root may name another user
     #[arg(long, value_name = "USER|UID", value_parser = cli::user, add = ArgValueCompleter::new(complete::owners))]
     pub owner: Option<u32>,
 }

@@ -54,12 +54,12 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     }
     let first_version = publisher.version();
     let mut has_read_all = false;
-    let over = |publisher: &UntypedPublisher, progress| {
+    let is_over = |publisher: &UntypedPublisher, progress| {
         metered.iter().for_each(|metered| metered.set(publisher, progress));
         has_read_all = progress != Progress::Waiting;
         args.exit_at_eof && has_read_all
     };
-    let outcome = publish(&mut publisher, source.as_mut(), &stop, &mut service, over);
+    let outcome = publish(&mut publisher, source.as_mut(), &stop, &mut service, is_over);
     let outcome = outcome.and_then(|()| {
         let ends_with_input = args.exit_at_eof && has_read_all;
         let shortfall = source.shortfall().filter(|_| ends_with_input);
@@ -73,8 +73,8 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let outcome = match outcome {
         Ok(()) => Ok(()),
         Err(SourceError::Input(failure)) => Err(failure),
-        // Dropped without cleanup, as if this process had died: the table may belong to another
-        // publisher by now.
+        // The publisher is dropped without cleanup, as if this process had died: the table may
+        // belong to another publisher by now.
         Err(SourceError::Table(error)) => return Err(error.into()),
     };
     let closed = close(publisher, first_version, source.summary(), args.keep);
@@ -85,7 +85,7 @@ fn open(args: &Args, schema: &Schema, is_snapshot: bool) -> Result<UntypedPublis
     let schema = match common::inspect(&args.name, None) {
         // The rows of the earlier publisher stay readable until this source replaces them in one
         // commit.
-        Ok(left) if is_snapshot => left.schema,
+        Ok(existing) if is_snapshot => existing.schema,
         _ => schema.clone(),
     };
     let mut publisher =
@@ -99,9 +99,9 @@ fn open(args: &Args, schema: &Schema, is_snapshot: bool) -> Result<UntypedPublis
     publisher.open()
 }
 
-/// Returns the errors that opening the table would return, so that a long file is not read first.
+/// Returns the errors of opening the table that are known before a long file is read.
 fn refuse_early(name: &str) -> Result<(), Error> {
-    match common::inspect(name, None).map(|left| left.publisher) {
+    match common::inspect(name, None).map(|existing| existing.publisher) {
         Err(error @ Error::InvalidName { .. }) => Err(error),
         Ok(PublisherState::Alive { pid, .. }) => {
             Err(Error::PublisherActive { table: name.to_owned(), pid })
@@ -152,14 +152,14 @@ fn source(
 }
 
 /// Runs the publishing loop of every source: polls the source, maintains the table, and waits until
-/// the source, the timers or the stop signal need attention. Returns when the program is stopped or
-/// when `over`, which is called in each turn, returns true.
+/// the source, the timers or the stop signal need attention. Calls `is_over` in each turn. Returns
+/// when it returns true, or when the program is stopped.
 pub fn publish(
     publisher: &mut UntypedPublisher,
     source: &mut dyn Source,
     stop: &Shutdown,
     service: &mut Service,
-    mut over: impl FnMut(&UntypedPublisher, Progress) -> bool,
+    mut is_over: impl FnMut(&UntypedPublisher, Progress) -> bool,
 ) -> Result<(), SourceError> {
     let mut next_maintenance = Instant::now();
     let (mut has_warned, mut has_reported_end) = (false, false);
@@ -171,7 +171,7 @@ pub fn publish(
         }
         let now = Instant::now();
         service.turn(now, source.readiness(), || service_status(publisher, has_ended));
-        if over(publisher, progress) {
+        if is_over(publisher, progress) {
             return Ok(());
         }
         if has_ended && !std::mem::replace(&mut has_reported_end, true) {
@@ -222,7 +222,7 @@ fn report_open(publisher: &UntypedPublisher, schema: &Schema) {
     ));
 }
 
-/// Closes the table, and reports the figures of its end.
+/// Closes the table, and reports its last version and the numbers of commits and rows.
 fn close(
     publisher: UntypedPublisher,
     first_version: u64,

@@ -1,7 +1,7 @@
 //! The subscriber process of the demo: follows the table and shows it.
 //!
-//! On a terminal it draws the processes that used the most processor time; elsewhere it prints one
-//! line per second. Both end with a summary.
+//! On a terminal it draws the processes that used the most processor time. Otherwise it prints one
+//! line per second. At the end it prints a summary.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -98,7 +98,8 @@ impl View {
         }
     }
 
-    /// Applies the changes. Returns true if there were none, and the descriptor reports the next.
+    /// Applies the changes. Returns true if there were none; the descriptor then reports the next
+    /// change.
     fn refresh(&mut self) -> Result<bool, CliError> {
         let changes = match self.table.refresh() {
             Ok(changes) => changes.len(),

@@ -10,30 +10,27 @@ use crate::source::format::{Dialect, Format, FormatName, Quote, Settings};
 
 /// Checks that all given arguments apply to the source and that the required ones are present.
 pub fn check(args: &Args) -> Result<(), CliError> {
-    let options = [
+    let csv_option = first_given(&[
         ("--delimiter", args.delimiter.is_some()),
         ("--comment", args.comment.is_some()),
         ("--quote", args.quote.is_some()),
         ("--no-header", args.no_header),
         ("--on-duplicate", args.on_duplicate.is_some()),
+    ]);
+    let input_option = csv_option.or(first_given(&[
         ("--fields", args.fields.is_some()),
         ("--key", args.key.is_some()),
         ("--format", args.format.is_some()),
-    ];
-    let first_given = |count: usize| {
-        let given = options[..count].iter().find(|(_, is_given)| *is_given);
-        given.map(|(option, _)| *option)
-    };
-    let (of_csv, of_all) = (first_given(5), first_given(8));
+    ]));
     let reason = match (&args.from, format_name(args)) {
-        (From::Processes | From::Routes | From::Neighbors, _) => of_all.map(|option| {
+        (From::Processes | From::Routes | From::Neighbors, _) => input_option.map(|option| {
             format!(
                 "{option} is for files and `--from -`: processes, routes and neighbors have their \
                  own fields and key"
             )
         }),
         (From::File(path), None) => Some(unknown_format(path)),
-        (_, Some(FormatName::Jsonl)) if of_csv.is_some() => of_csv
+        (_, Some(FormatName::Jsonl)) if csv_option.is_some() => csv_option
             .map(|option| format!("{option} is for CSV: add --format csv if the input is CSV")),
         (From::Stdin, _) if args.on_duplicate.is_some() => Some(
             "--on-duplicate is for files: on stdin a later row replaces an earlier one".to_owned(),
@@ -42,6 +39,11 @@ pub fn check(args: &Args) -> Result<(), CliError> {
         _ => return declared(args).map(|_| ()),
     };
     reason.map_or(Ok(()), |reason| Err(CliError::new(2, reason)))
+}
+
+/// Returns the first option that is given.
+fn first_given(options: &[(&'static str, bool)]) -> Option<&'static str> {
+    options.iter().find(|(_, is_given)| *is_given).map(|(option, _)| *option)
 }
 
 fn unknown_format(path: &Path) -> String {

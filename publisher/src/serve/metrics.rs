@@ -1,6 +1,7 @@
-//! The `--metrics` of a publisher, set by the publishing loop in each turn.
+//! The metrics of a publisher (`--metrics`).
 //!
-//! The list of subscribers is read from shared memory at each request, as `subscriber info` does.
+//! The publishing loop updates its own metrics in each turn. The metrics about subscribers are read
+//! from shared memory at each request, as `subscriber info` does.
 
 use std::sync::{Arc, Mutex};
 
@@ -16,7 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::source::Progress;
 
-/// Metrics that the publishing loop sets, and the server for them.
+/// Metrics that the publishing loop updates, and the server for all metrics.
 pub struct Metered {
     /// Version at the start.
     first_version: u64,
@@ -33,7 +34,7 @@ pub struct Metered {
     serving: Option<Serving>,
 }
 
-/// Metrics that are read from shared memory.
+/// Metrics that are read from shared memory at each request.
 struct Subscribers {
     bytes: Gauge,
     states: Family<Gauge>,
@@ -60,7 +61,11 @@ impl Metered {
             epoch: register(table, "epoch", "Publishers that the table has had"),
             input_ended: register(table, "input_ended", "1 if the input has ended"),
             sweeps: register(table, "sweeps", "Searches for new and dead subscribers"),
-            wakes: register(table, "wakes", "Wake-ups sent, one for all on the futex"),
+            wakes: register(
+                table,
+                "wakes",
+                "Wake-ups sent; waking all futex waiters counts as one",
+            ),
             serving: None,
         };
         metered.set(publisher, Progress::Waiting);

@@ -98,12 +98,12 @@ impl Operation {
     }
 }
 
-/// The rows of a file, by key, in order of insertion as long as none is removed.
+/// The rows of a file, by key. They are in order of insertion until a row is removed.
 pub(crate) struct RowSet {
     schema: Arc<Schema>,
     rows: Vec<u8>,
-    /// The positions of the rows, by the hashes of their keys. Their number is limited by that of
-    /// the bytes of a file.
+    /// The positions of the rows, by the hashes of their keys. 32 bits suffice: a file
+    /// has at most 4 GiB, and each of its rows takes more than one byte.
     positions: HashTable<u32>,
     hasher: RandomState,
 }
@@ -161,7 +161,7 @@ impl RowSet {
         };
         let at = entry.remove().0;
         self.schema.write_key(&self.rows[last..], &mut last_key);
-        // The last row has no entry any more if it is the removed one.
+        // If the removed row was the last one, it has no entry any more.
         if let Some(mut entry) = self.entry(&last_key) {
             *entry.get_mut() = at;
         }
@@ -170,26 +170,25 @@ impl RowSet {
         true
     }
 
-    /// Applies a change. Returns an error if the row exists or does not exist, and the change needs
-    /// the opposite.
+    /// Applies a change. Returns an error for an insert if the key exists, and for an update or a
+    /// delete if it does not.
     pub(crate) fn apply(&mut self, change: &Operation) -> Result<(), String> {
-        let no_key = |schema: &Schema, key: &[u8]| {
-            let key = schema.format_key(key);
-            Err(format!("there is no key {key}: use insert or upsert to create its row"))
-        };
         match change {
             Operation::Insert(row) => self.insert(row).map_err(|_| {
                 let key = row.as_ref().key();
                 format!("the key {key} exists already: use update or upsert to change its row")
             }),
             Operation::Update(row) if self.entry(&row.key_bytes()).is_none() => {
-                no_key(&self.schema, &row.key_bytes())
+                let key = row.as_ref().key();
+                Err(format!("there is no key {key}: use insert or upsert to create its row"))
             }
             Operation::Update(row) | Operation::Upsert(row) => {
                 self.upsert(row);
                 Ok(())
             }
-            Operation::Delete(key) if !self.remove(key) => no_key(&self.schema, key),
+            Operation::Delete(key) if !self.remove(key) => {
+                Err(format!("there is no key {} to delete", self.schema.format_key(key)))
+            }
             Operation::Delete(_) => Ok(()),
             Operation::Clear => {
                 self.positions.clear();
@@ -210,8 +209,8 @@ pub(crate) fn bad_line(line: u64, reason: &str) -> CliError {
     CliError::new(5, format!("line {line}: {reason}"))
 }
 
-/// Returns an error for the first bad line, with the number of the others, if there is one. The
-/// items are the number of each line and the reason why it is bad.
+/// Returns the error of the first bad line, with the number of further bad lines. The items are the
+/// number of each line and its result.
 pub(crate) fn check_lines(
     lines: impl Iterator<Item = (u64, Result<(), String>)>,
 ) -> Result<(), CliError> {

@@ -34,7 +34,7 @@ pub struct Record<'i> {
     pub has_quotes: bool,
 }
 
-/// Splits off one record after the other.
+/// Splits the input into records.
 pub struct Decoder {
     dialect: Dialect,
     max_bytes: usize,
@@ -101,8 +101,8 @@ impl Decoder {
         self.line_ends + u64::from(is_in_line)
     }
 
-    /// Skips everything before the next record. Returns false if that is all of the input, or if it
-    /// may be.
+    /// Skips everything before the next record. Returns false if no record begins in `input`, or if
+    /// more input is needed to tell.
     fn skip_to_record(&mut self, input: &mut &[u8], is_end: bool) -> bool {
         loop {
             let Some(first) = input.first().copied() else {
@@ -161,7 +161,7 @@ impl Decoder {
         mut start: usize,
         is_end: bool,
     ) -> Result<(Cow<'i, [u8]>, usize), Failure> {
-        // The text up to the last doubled quote.
+        // The decoded text up to the last doubled quote.
         let mut text = Vec::new();
         loop {
             let length = input[start..].iter().position(|byte| *byte == QUOTE);

@@ -4,8 +4,8 @@
 //! must have the same number of cells.
 //!
 //! **A file** ([`read`]) is a table. Each record after the first is a row. Without `--fields` all
-//! records are read once to infer their kinds (`infer`). A file with a bad record
-//! or a duplicate key is refused. It is also refused if each of its records is one cell that
+//! records are read once to infer the kinds of the columns (`infer`). A file with a bad record or a
+//! duplicate key is refused. It is also refused if each of its records is one cell that
 //! contains the same number of another separator, unless the user named the delimiter.
 //!
 //! **A stream** ([`CsvRows`]) is a sequence of changes:
@@ -78,8 +78,9 @@ impl Columns {
         Ok(Self { names, op, has_version, ..columns(fields) })
     }
 
-    /// Returns true if the column `op` holds the text `op`, which is the case only in a header.
-    fn names_operation(&self, cells: &[Cow<'_, str>]) -> bool {
+    /// Returns true if the record is a repeated header: its column `op` holds the text `op`, which is
+    /// not an operation.
+    fn is_header(&self, cells: &[Cow<'_, str>]) -> bool {
         self.op.is_some_and(|op| cells.get(op).is_some_and(|cell| cell == "op"))
     }
 
@@ -110,12 +111,13 @@ impl Columns {
     }
 }
 
-/// Returns an error if a record does not have `width` cells, as many as `other` has.
-fn check_width(cells: &[Cow<'_, str>], width: usize, other: &str) -> Result<(), String> {
+/// Returns an error if a record does not have `width` cells. `model` names the record or row that
+/// sets the width.
+fn check_width(cells: &[Cow<'_, str>], width: usize, model: &str) -> Result<(), String> {
     match cells.len() {
         count if count == width => Ok(()),
         count => Err(format!(
-            "cells: {count}, but {other} has {width}: put a cell that contains the delimiter in quotes"
+            "cells: {count}, but {model} has {width}: put a cell that contains the delimiter in quotes"
         )),
     }
 }
@@ -141,7 +143,7 @@ impl CsvRows {
             Err(reason) => return Some(Ok((record.line, Err(reason)))),
         };
         if let Some(columns) = &self.columns
-            && !columns.names_operation(&cells)
+            && !columns.is_header(&cells)
         {
             return match columns.operation(&cells) {
                 Err(_) if columns.names == cells => None,
@@ -351,7 +353,7 @@ impl<'b> File<'b> {
             };
             Ok(())
         })?;
-        let remark = format!("duplicate keys: {duplicates}, of which the {kept} row counts");
+        let remark = format!("duplicate keys: {duplicates}; the {kept} row of each key is kept");
         Ok((rows, (duplicates > 0).then_some(remark)))
     }
 }

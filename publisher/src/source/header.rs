@@ -190,9 +190,9 @@ mod tests {
         assert_eq!(Header::numbered(2).names(), ["column_1", "column_2"]);
     }
 
-    /// Kind of defect: a rule that makes names fit makes different names equal. Other members:
-    /// names that differ beyond the cut, in blanks and in commas; a name that equals the one
-    /// made for a nameless column, or the one made to distinguish two columns.
+    /// Guards against rules that shorten or clean names and thereby make different names equal.
+    /// Covers names that differ beyond the cut, in blanks or in commas, and names that equal one
+    /// that was generated for a nameless column or to distinguish two columns.
     #[test]
     fn different_names_become_different_fields() {
         let long = "x".repeat(64);

@@ -34,17 +34,17 @@ const SAFE_DIGITS: usize = 15;
 #[derive(Debug)]
 pub struct Column {
     in_key: bool,
-    left: Vec<Kind>,
+    /// The kinds that every value so far fits, in order of preference.
+    candidates: Vec<Kind>,
     widest: usize,
     is_empty: bool,
-    /// True if a cell may be a number: always in CSV, and in JSON if a number was seen, which is
-    /// not a string.
+    /// True if the column can be numeric: always in CSV, and in JSON if it contains a number.
     has_number: bool,
 }
 
 impl Column {
     pub fn new(in_key: bool) -> Self {
-        Self { in_key, left: KINDS.to_vec(), widest: 0, is_empty: true, has_number: false }
+        Self { in_key, candidates: KINDS.to_vec(), widest: 0, is_empty: true, has_number: false }
     }
 
     /// Adds a cell of CSV of the column `name`, which may be of any kind. Returns an error if the
@@ -87,7 +87,7 @@ impl Column {
     /// Adds a missing value, which only a text can hold.
     pub fn see_nothing(&mut self) {
         self.is_empty = false;
-        self.left.clear();
+        self.candidates.clear();
     }
 
     fn kind(&self) -> Kind {
@@ -106,7 +106,7 @@ impl Column {
     }
 
     fn preferred(&self) -> Option<Kind> {
-        let first = self.left.first().copied();
+        let first = self.candidates.first().copied();
         first.filter(|kind| !self.is_empty && (self.has_number || !is_number(*kind)))
     }
 
@@ -120,7 +120,7 @@ impl Column {
         self.is_empty = false;
         self.widest = self.widest.max(width);
         let in_key = self.in_key;
-        self.left.retain(|kind| fits(*kind) && (!in_key || prints_back(*kind, text)));
+        self.candidates.retain(|kind| fits(*kind) && (!in_key || prints_back(*kind, text)));
         Ok(())
     }
 }
@@ -215,12 +215,11 @@ fn float_digits(cell: &str) -> Option<String> {
     is_float.then(|| mantissa.replace('.', "").trim_matches('0').to_owned())
 }
 
-/// Builds a schema and remarks about it, from the names of the columns, the columns, and the names
-/// of the key fields.
+/// Returns the schema of columns with these names and key fields, and remarks about it.
 ///
 /// If `former` has the same field names, texts keep the width that they had in it, so that the
-/// table need not be replaced when its longest text disappears. A column without any values keeps
-/// its previous kind.
+/// table need not be replaced when its longest text disappears, and a column without any values
+/// keeps its kind.
 pub fn infer_schema(
     names: &[String],
     columns: &[Column],
@@ -248,7 +247,7 @@ pub fn infer_schema(
     let Some(former) = former.filter(|former| has_same_names(former, &schema)) else {
         return Ok((schema, remarks));
     };
-    let widest = fields().zip(former.fields()).map(|((name, column), before)| {
+    let kept = fields().zip(former.fields()).map(|((name, column), before)| {
         let kind = match (column.kind(), before.kind()) {
             (_, before) if column.is_empty => before,
             (Kind::Text(now), Kind::Text(before)) => Kind::Text(now.max(before)),
@@ -256,8 +255,8 @@ pub fn infer_schema(
         };
         (name, kind)
     });
-    // With the former widths the row may be too large.
-    let schema = Schema::new(widest, &key).unwrap_or(schema);
+    // The row may be too large with the former widths.
+    let schema = Schema::new(kept, &key).unwrap_or(schema);
     Ok((schema, remarks))
 }
 
@@ -353,9 +352,9 @@ mod tests {
         }
     }
 
-    /// Kind of defect: a code is taken for a number and printed as another one. Other members:
-    /// exponents of either case, with a sign, with a decimal point before or after the digits,
-    /// and alone in a column.
+    /// Guards against a code that is read as a number and printed differently. Covers exponents of
+    /// either case, with a sign, with a decimal point before or after the digits, and alone in a
+    /// column.
     #[test]
     fn an_exponent_needs_a_decimal_point_or_a_sign() {
         for cell in ["5E0", "12E3", "4e10", "1e300", "-3e5", "0e0", "1234e567"] {
@@ -373,9 +372,9 @@ mod tests {
         assert_eq!(column.kind(), Kind::F64, "JSON marks numbers as such");
     }
 
-    /// Kind of defect: a part of a time is dropped without an error. Other members: leap seconds
-    /// with and without a fraction, in other offsets and notations; zones and calendars in
-    /// brackets; digits beyond nanoseconds.
+    /// Guards against a part of a time that is dropped without an error. Covers leap seconds with
+    /// and without a fraction, in other offsets and notations; zones and calendars in brackets;
+    /// digits beyond nanoseconds.
     #[test]
     fn times_that_would_lose_precision_or_zone_are_text() {
         for cell in [
@@ -483,8 +482,8 @@ mod tests {
         assert_eq!(fields("short", "id:u64,name:u64"), "id:u64,name:text(8)");
     }
 
-    /// Kind of defect: a file that has only its header for a moment changes the table's fields.
-    /// Other members: every kind, keys, and columns whose cells are all empty, which are texts.
+    /// Guards against a file that has only its header for a moment and then changes the table's
+    /// fields. Covers every kind, keys, and columns whose cells are all empty, which are texts.
     #[test]
     fn column_without_cells_keeps_its_kind() {
         for kind in [

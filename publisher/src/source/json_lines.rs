@@ -1,4 +1,4 @@
-//! Reads JSON lines: those of a whole file, or those that arrive in a stream.
+//! Reads JSON lines of a whole file or of a stream.
 //!
 //! If an object has several members with the same name, the last one counts. Members of a row that
 //! are not fields are ignored. A byte-order mark at the beginning of a line is skipped, because
@@ -228,7 +228,7 @@ pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Resul
     let schema = Arc::new(schema);
     let mut history = History { rows: RowSet::new(Arc::clone(&schema)), open: None };
     let objects = Objects { schema, is_lenient: settings.declared.is_none() };
-    let is_complete = each(bytes, |line, text| match object(text)? {
+    let is_complete = each_line(bytes, |line, text| match object(text)? {
         Some(object) => history.take(line, objects.instruction(&object)?),
         None => Ok(()),
     })?;
@@ -241,7 +241,7 @@ pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Resul
 
 /// Calls `each` with the number and the text of every line. Returns false if the last line is
 /// incomplete.
-fn each(
+fn each_line(
     bytes: &[u8],
     mut each: impl FnMut(u64, &[u8]) -> Result<(), String>,
 ) -> Result<bool, CliError> {
@@ -282,7 +282,7 @@ fn infer(
     // Each column, and the number of rows in which it appears.
     let mut columns: IndexMap<String, (Column, u64)> = IndexMap::new();
     let mut rows = 0;
-    each(bytes, |_, text| {
+    each_line(bytes, |_, text| {
         let Some(row) = row_in(text)? else {
             return Ok(());
         };
@@ -479,9 +479,8 @@ mod tests {
         assert_eq!(delete, Ok(Instruction::Change(Operation::Delete(vec![1]))));
     }
 
-    /// Kind of defect: valid input is refused because of parts that are not used. Other
-    /// members: nested objects and lists, names that no field can have, nulls, and extra
-    /// members in a row or a key.
+    /// Guards against valid input that is refused because of parts that are not used. Covers nested
+    /// objects and lists, names that no field can have, nulls, and extra members in a row or a key.
     #[test]
     fn members_that_are_not_fields_are_ignored() {
         let schema = schema("id:u8,n:u8");

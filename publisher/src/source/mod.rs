@@ -1,8 +1,7 @@
 //! The sources of rows.
 //!
 //! A source knows its schema, names what to wait for (a descriptor, a time, or both), and publishes
-//! the available input when it is polled, without blocking. `serve` waits on behalf
-//! of all sources.
+//! the available input when it is polled, without blocking. `serve` waits on behalf of all sources.
 
 use std::os::fd::BorrowedFd;
 use std::time::Instant;

@@ -147,7 +147,7 @@ impl Source for Processes {
     fn poll(&mut self, publisher: &mut UntypedPublisher) -> Result<Progress, SourceError> {
         let now = Instant::now();
         if now >= self.due {
-            // Missed polls are not made up for.
+            // Skips missed polls instead of catching up.
             self.due = now + self.every;
             let message = self.update(publisher)?;
             let had_failed = std::mem::replace(&mut self.has_failed, message.is_some());

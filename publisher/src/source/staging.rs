@@ -77,15 +77,16 @@ pub struct Staging {
     refused: u64,
     dropped: u64,
     code: u8,
-    /// Beginning of the current [`REPORT_INTERVAL`], and the numbers of its refused lines.
+    /// Beginning of the current [`REPORT_INTERVAL`].
     interval_begun: Option<Instant>,
+    /// Numbers of refused lines in this interval with and without a separate report.
     reported: u64,
     unreported: u64,
     last_unreported_line: u64,
 }
 
 impl Staging {
-    /// Creates a stage without lines. If `is_strict`, the first refused line is an error.
+    /// Creates an empty staging area. If `is_strict`, the first refused line is an error.
     pub fn new(is_strict: bool) -> Self {
         Self { is_strict, ..Self::default() }
     }
@@ -94,7 +95,7 @@ impl Staging {
     ///
     /// # Errors
     /// Returns [`SourceError::Table`] if a commit fails, and [`SourceError::Input`] for a refused
-    /// line if the stage is strict. The other methods return the same errors.
+    /// line if `is_strict` was set. The other methods return the same errors.
     pub fn take(
         &mut self,
         line: u64,

@@ -64,7 +64,7 @@ fn other_delimiters_headers_and_comments_are_read() {
     let duplicates = "id,n\n1,a\n2,b\n1,c\n".as_bytes();
     let (rows, said) = read("table.csv", duplicates, &["--on-duplicate", "first"]);
     assert_eq!(rows, "id,n\n1,a\n2,b\n");
-    assert!(said.contains("duplicate keys: 1, of which the first row counts"), "{said}");
+    assert!(said.contains("duplicate keys: 1; the first row of each key is kept"), "{said}");
     assert_eq!(read("table.csv", duplicates, &["--on-duplicate", "last"]).0, "id,n\n1,c\n2,b\n");
     assert_eq!(read("table.csv", b"id,n\n", &[]).0, "id,n\n");
     let lines = b"{\"id\":1,\"n\":\"a\"}\n{\"n\":\"b\",\"id\":2}\n";

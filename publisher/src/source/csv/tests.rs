@@ -54,9 +54,9 @@ fn line(number: u64, cells: &[&str]) -> (u64, Vec<String>) {
     (number, cells.iter().map(|cell| (*cell).to_owned()).collect())
 }
 
-/// Kind of defect: a line end is not counted, or other bytes are taken for one. Other members: CR,
-/// LF, CRLF and all of them mixed, at the end of the input, in quotes, after comments, and empty
-/// lines of each.
+/// Guards against line ends that are not counted, and other bytes that are read as a line end.
+/// Covers CR, LF, CRLF and all of them mixed, at the end of the input, in quotes, after comments,
+/// and empty lines of each.
 #[test]
 fn every_line_end_ends_a_record_and_is_counted() {
     let expected = [line(1, &["a", "b"]), line(2, &["1", "x"]), line(3, &["2", ""])];
@@ -97,10 +97,10 @@ fn quoted_cells_are_decoded() {
     );
 }
 
-/// Kind of defect: malformed quotes change cells or swallow records without an error. Other
-/// members: letters, blanks and quotes after a closing quote; in the first, a middle and the last
-/// cell, in the header, in the last record, with another delimiter, and in a cell that spans lines;
-/// a quote that is never closed.
+/// Guards against malformed quotes that change cells or swallow records without an error. Covers
+/// letters, blanks and quotes after a closing quote; in the first, a middle and the last cell, in
+/// the header, in the last record, with another delimiter, and in a cell that spans lines; a quote
+/// that is never closed.
 #[test]
 fn malformed_quotes_are_refused() {
     for (text, dialect, parts) in [
@@ -134,8 +134,8 @@ fn decoding_continues_after_a_bad_record() {
     assert_eq!(short, [(1, false), (2, true), (3, false), (4, true)]);
 }
 
-/// Kind of defect: a byte-order mark is taken for text. Other members: before quotes, a comment and
-/// an empty line, before a later record of concatenated files, and text that begins like a mark.
+/// Guards against a byte-order mark that is read as text. Covers marks before quotes, a comment, an
+/// empty line and a later record of concatenated files, and text that begins like a mark.
 #[test]
 fn byte_order_marks_are_skipped() {
     for (text, dialect, expected) in [

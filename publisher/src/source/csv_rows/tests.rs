@@ -118,9 +118,8 @@ fn record_size_is_limited() {
     assert_eq!(take(b"xx\n1,one\n"), [r#"3 upsert {"id":1,"name":"one"}"#]);
 }
 
-/// Kind of defect: a row is taken for a header. Other members: the last record, a header of one
-/// column, a record that repeats the header and fits no row (the header of a concatenated file),
-/// with a byte-order mark before it.
+/// Guards against a row that is read as a header. Covers the last record, and a record that repeats
+/// the header and fits no row (the header of a concatenated file), with a byte-order mark before it.
 #[test]
 fn record_that_repeats_the_header_is_a_row_if_it_fits() {
     let texts = || Arc::new(Schema::parse("key:text(8),value:text(8)", None).unwrap());
@@ -136,7 +135,7 @@ fn record_that_repeats_the_header_is_a_row_if_it_fits() {
     );
 }
 
-/// Kind of defect: a user's names collide with names that the program uses itself. Other members: a
+/// Guards against fields whose names collide with names that the program uses itself. Covers a
 /// field called `op`, one called `version`, both, in any order, and records of such fields without
 /// an operation.
 #[test]

@@ -29,7 +29,7 @@ use sighup::{Hangups, Request};
 use watch::Watch;
 
 /// Interval at which the file is checked even without events.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Interval at which publishing is retried after a lack of memory.
 const RETRY: Duration = Duration::from_secs(5);
@@ -55,8 +55,9 @@ pub struct File {
     has_published: bool,
     /// True if the table had no room for all rows of the last version.
     has_left_out: bool,
-    /// Number of reloads requested by signal, at the start of the current read, and done.
+    /// Number of reloads that were requested by SIGHUP.
     reloads: u32,
+    /// Value of `reloads` when the current read began, and when the last one ended.
     reloads_begun: u32,
     reloads_done: u32,
     /// True if the last version is not a table, or the file is gone.
@@ -110,7 +111,7 @@ impl File {
         file.arm();
         file.reader.begin(file.former.clone())?;
         loop {
-            if file.stop.wait_with(&file.descriptors(), Some(LOOK)) {
+            if file.stop.wait_with(&file.descriptors(), Some(CHECK_INTERVAL)) {
                 file.say("stopped before the end of the file, nothing is published");
                 return Ok(None);
             }
@@ -126,8 +127,7 @@ impl File {
         self.former.schema.as_deref().expect("`open` has read the file")
     }
 
-    /// Handles signals and inotify events, and checks the file if one of them or the clock asks for
-    /// it.
+    /// Handles SIGHUP. Checks the file if there are inotify events or the check is due.
     fn look(&mut self, now: Instant) {
         match self.hangups.request() {
             Some(Request::End) => self.stop.request(),
@@ -143,7 +143,7 @@ impl File {
         if events.is_none() && now < self.next_look {
             return;
         }
-        self.next_look = now + LOOK;
+        self.next_look = now + CHECK_INTERVAL;
         self.arm();
         let identity = Identity::of_path(&self.path)
             .inspect_err(|error| tracing::debug!("{}: {error}", self.path.display()));
@@ -194,8 +194,8 @@ impl File {
         self.follow.read(now, reading.identity, reading.is_young);
         self.reloads_done = self.reloads_begun;
         match reading.outcome {
-            // The writer may not have finished. The version is read again when it is not young any
-            // more, and then reported if it is still bad.
+            // The writer may not have finished. The file is read again once it is not young any
+            // more, and the fault is reported if it is still there.
             Outcome::Bad(_) if reading.is_young && self.former.schema.is_some() => return Ok(()),
             Outcome::Gone => return self.report_gone("there is no such file: check the path"),
             Outcome::Same => {}

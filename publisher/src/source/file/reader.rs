@@ -39,7 +39,7 @@ pub enum Outcome {
     Gone,
 }
 
-/// The state of the last read that the thread needs.
+/// Results of the previous read, which the next one compares with.
 #[derive(Clone, Default)]
 pub struct Former {
     pub fingerprint: Option<u64>,
@@ -111,8 +111,8 @@ impl Drop for Announce {
 
 fn read(path: &Path, settings: &Settings, former: &Former) -> Reading {
     let mut reading = Reading {
-        // Taken before the read: a file that is renamed into place afterwards is another version,
-        // still unread.
+        // Taken before the read, so that a file that is renamed into place afterwards counts as a
+        // new version.
         identity: Identity::of_path(path).ok(),
         is_young: false,
         fingerprint: None,

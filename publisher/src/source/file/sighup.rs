@@ -94,8 +94,8 @@ impl Judge {
         self.has_terminal = has_terminal;
     }
 
-    fn judge(&mut self, now: Instant, is_kernels: bool) -> Option<Request> {
-        if is_kernels {
+    fn judge(&mut self, now: Instant, is_from_kernel: bool) -> Option<Request> {
+        if is_from_kernel {
             return (!self.are_ignored).then_some(Request::End);
         }
         self.sent = Some(now);
@@ -121,7 +121,7 @@ mod tests {
         let mut judge = Judge::new(false, true);
         assert_eq!(judge.judge(now, true), Some(Request::End));
         assert_eq!(judge.judge(now, false), Some(Request::Read));
-        // A shell gave the process away and its terminal hangs up. Much later a process
+        // The shell disowned this process, and its terminal hangs up later. Much later a process
         // requests a reload.
         judge.look(later, false);
         assert_eq!(judge.late(), None);

@@ -37,11 +37,11 @@ impl Links {
         }
     }
 
-    /// Applies a message. Returns true if it may have changed rows in ways that the kernel does not
-    /// report separately, and the description of a malformed message as the error.
+    /// Applies a message. Returns true if rows may have changed without separate events, and the
+    /// description of a malformed message as the error.
     pub fn take(&mut self, message: &Message<'_>) -> Result<bool, String> {
         let header = LinkHeader::parse(message.payload).map_err(|error| error.to_string())?;
-        // The message reports a port that leaves its bridge. The interface still exists.
+        // These messages are about bridge ports: an interface that leaves its bridge still exists.
         if u8::from(header.interface_family) != 0 {
             return Ok(false);
         }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_name_or_state_matters_and_others_do_not() {
+    fn only_a_change_of_name_or_state_requires_a_new_dump() {
         const BRIDGE: u8 = 7;
         let mut links = Links::default();
         assert_eq!((links.name(7), links.name(0)), ("if7".into(), "".into()));

@@ -3,9 +3,9 @@
 //! Address and interface together are unique. As in `ip neigh`, entries that the kernel has not
 //! tried to resolve yet (`NONE`) or that need no resolution (`NOARP`) are left out. Proxy entries
 //! are left out too: the kernel keeps them in a separate table and does not report its changes.
-//! Forwarding entries of bridges are not neighbors. The kernel reports two changes only with the
-//! next one: the start of the resolution of an entry, and the delay before an entry is probed again
-//! (`DELAY`).
+//! Forwarding entries of bridges are not neighbors. The kernel sends no event when it starts to
+//! resolve an entry or delays the next probe of one (`DELAY`). Both become visible with the next
+//! event of the entry.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -4,7 +4,7 @@
 use cli::status;
 
 /// Number of consecutive failed dumps after which the failure is reported.
-const PATIENCE: u32 = 5;
+const WARN_AFTER: u32 = 5;
 
 /// The reports about one table.
 #[derive(Default)]
@@ -45,7 +45,7 @@ impl Reports {
             why => why.join(", "),
         };
         tracing::info!("{what}: dumping again: {why}");
-        if times == PATIENCE {
+        if times == WARN_AFTER {
             tracing::warn!(
                 "{what}: {times} dumps failed, the last one because {why}; the rows stay as they are until a dump succeeds"
             );

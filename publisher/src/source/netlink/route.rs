@@ -55,7 +55,7 @@ pub struct RouteKey {
     pub metric: u32,
 }
 
-/// A route with some [`RouteKey`].
+/// A route, without its [`RouteKey`].
 ///
 /// To identify a route, the kernel's IPv4 code compares all properties except the flags that it
 /// sets itself (`fib_find_info`); its IPv6 code compares only where the packets go
@@ -143,8 +143,8 @@ impl Route {
 }
 
 impl ReportedRoute {
-    /// Parses a message. Returns `None` if the table does not hold such a route, and the
-    /// description of a malformed message as the error.
+    /// Parses a message. Returns `None` for a route that the published table does not contain, and
+    /// the description of a malformed message as the error.
     pub fn parse(payload: &[u8]) -> Result<Option<Self>, String> {
         let header = RouteHeader::parse(payload).map_err(|error| error.to_string())?;
         let family = header.address_family;
@@ -293,7 +293,7 @@ pub struct RouteRow {
     pub kind: Text<14>,
     /// Address of the next hop, possibly of the other family (`via`); empty if there is none.
     pub gateway: Text<40>,
-    /// Outgoing interface (`dev`); empty if none.
+    /// Outgoing interface (`dev`); empty if there is none.
     pub interface: Text<16>,
     /// Number of the routing table: 255 is `local`, 254 `main`, 253 `default`.
     #[row(key)]
@@ -301,10 +301,10 @@ pub struct RouteRow {
     /// Priority; among several routes the one with the smallest metric is used.
     #[row(key)]
     pub metric: u32,
-    /// Source network that packets must match; empty if any.
+    /// Source network that packets must match; empty if every source matches.
     #[row(key)]
     pub from: Text<44>,
-    /// Type of service that packets must have; 0 if any.
+    /// Type of service that packets must have; 0 if every type matches.
     #[row(key)]
     pub tos: u32,
     /// Number of this hop among all hops with the same destination, table, metric, `from` and TOS.
@@ -317,7 +317,7 @@ pub struct RouteRow {
     pub protocol: Text<12>,
     /// Scope of the destination: `global`, `link`, `host`, …
     pub scope: Text<8>,
-    /// Preferred source address for packets from this host (`src`); empty if any.
+    /// Preferred source address for packets from this host (`src`); empty if there is none.
     pub source: Text<40>,
     /// Weight of this hop among the hops of its route.
     pub weight: u32,

@@ -176,8 +176,8 @@ fn key_may_be_given_by_its_name_in_the_file() {
     assert!(table.remarks[0].contains("Full_Name"), "{:?}", table.remarks);
 }
 
-/// Kind of defect: the line number of a fault depends on how lines end. Other members: each line
-/// end, mixed ones, and errors in the number of cells, in a value, in a key and in quotes.
+/// Guards against line numbers of faults that depend on how lines end. Covers each line end, mixed
+/// ones, and errors in the number of cells, in a value, in a key and in quotes.
 #[test]
 fn line_numbers_of_faults_do_not_depend_on_line_ends() {
     let declared = settings(Some("id:u8,n:u8"), None);
@@ -204,10 +204,9 @@ fn line_numbers_of_faults_do_not_depend_on_line_ends() {
     }
 }
 
-/// Kind of defect: a file that was written for another separator becomes a table of one column.
-/// Other members: each separator, with and without a header, one record, decimal commas; and files
-/// that do have one column: with quoted separators, with different numbers of them, and with the
-/// delimiter given.
+/// Guards against a file with another separator that becomes a table of one column. Covers each
+/// separator, with and without a header, one record, decimal commas; and files that do have one
+/// column: with quoted separators, with different numbers of them, and with the delimiter given.
 #[test]
 fn file_with_another_delimiter_is_refused() {
     let inferred = settings(None, None);
@@ -241,8 +240,8 @@ fn file_with_another_delimiter_is_refused() {
     assert_eq!(table("a;b\nc;d\n", given, &inferred).1, ["c;d"]);
 }
 
-/// Kind of defect: a readable file is refused. Other members: names that differ beyond 64 bytes,
-/// and columns with equal names that are not selected.
+/// Guards against a readable file that is refused. Covers names that differ beyond 64 bytes, and
+/// columns with equal names that are not selected.
 #[test]
 fn duplicate_names_are_refused_only_where_they_are_used() {
     let long = "x".repeat(64);

@@ -5,7 +5,7 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(5);
 const STEP: Duration = Duration::from_millis(100);
 
-/// Returns `count` identities of a file that is changed again and again.
+/// Returns `N` identities of a file that is changed before each.
 fn versions<const N: usize>() -> [Option<Identity>; N] {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
@@ -127,8 +127,8 @@ fn young_version_is_read_again_and_force_reads_at_once() {
     assert_eq!(follow.due(), None, "the forced read covers it");
 }
 
-/// Kind of defect: a time in the future counts as recent until it has passed. Other members: the
-/// time of the change and that of the modification, far and near, before and after now.
+/// Guards against a time in the future that counts as recent until it has passed. Covers the time
+/// of the change and that of the modification, far and near, before and after now.
 #[test]
 fn distant_future_time_is_not_young() {
     let [identity] = versions();

@@ -119,8 +119,8 @@ fn fault_names_the_bad_line() {
     assert!(table("{\"id\":1}\n", &key).unwrap_err().starts_with("2: "));
 }
 
-/// Kind of defect: text that is not a table counts as an empty table and removes all rows. Other
-/// members: error pages, JSON that is not an object, other formats, bytes that are not text, each
+/// Guards against text that is not a table but is read as an empty table, which removes all rows.
+/// Covers error pages, JSON that is not an object, other formats, and bytes that are not text, each
 /// as the only line and after a good one.
 #[test]
 fn only_the_beginning_of_an_object_counts_as_incomplete() {
@@ -166,9 +166,9 @@ fn only_the_beginning_of_an_object_counts_as_incomplete() {
     }
 }
 
-/// Kind of defect: a number is rounded before its digits are checked. Other members: integers
-/// beyond 64 bits of either sign, in keys, in rows of operations, in keys of deletes; fractions
-/// with more digits than an `f64` keeps.
+/// Guards against a number that is rounded before its digits are checked. Covers integers beyond 64
+/// bits of either sign, in keys, in rows of operations and in keys of deletes, and fractions with
+/// more digits than an `f64` keeps.
 #[test]
 fn numbers_keep_their_digits() {
     let ids = "{\"id\":18446744073709551616,\"s\":1}\n{\"id\":18446744073709551617,\"s\":2}\n";
@@ -212,9 +212,8 @@ fn numbers_keep_their_digits() {
     }
 }
 
-/// Kind of defect: a byte-order mark is taken for text. Other members: with inferred and with
-/// declared fields, before an operation, before a later line of concatenated files, and the mark of
-/// UTF-16.
+/// Guards against a byte-order mark that is read as text. Covers inferred and declared fields, marks
+/// before an operation and before a later line of concatenated files, and the mark of UTF-16.
 #[test]
 fn byte_order_marks_are_skipped() {
     let rows = [r#"{"id":1}"#, r#"{"id":2}"#];

@@ -76,7 +76,7 @@ impl Table {
         match self.routes.event(&message, is_replay).unwrap() {
             Effect::Changed(_) => true,
             Effect::Doubt => false,
-            Effect::None => panic!("nothing came of {message:?}"),
+            Effect::None => panic!("no effect: {message:?}"),
         }
     }
 
@@ -92,8 +92,8 @@ impl Table {
     }
 }
 
-/// Dumped routes, kind, flags and gateways of an event, the gateways after it, and whether the
-/// effect is certain, live and replayed.
+/// The dumped routes; kind, flags and gateways of an event; the gateways after it; and whether its
+/// effect is certain when it is live, and when it is replayed.
 type Case<'a> = (&'a [&'a [u8]], u16, u16, &'a [u8], &'a [u8], [bool; 2]);
 
 fn check(v6: bool, cases: &[Case<'_>]) {
@@ -170,9 +170,8 @@ fn counting_route(action: u32, packets: u64) -> Vec<u8> {
     bytes(&message)
 }
 
-/// Complements the tests of route identity: values that change with traffic are not part of it.
 #[test]
-fn counters_of_a_tunnel_are_no_part_of_the_routes_identity() {
+fn tunnel_counters_are_not_part_of_a_routes_identity() {
     let mut table = Table::of(true, &[]);
     let mut event = |kind: u16, payload: &[u8]| {
         let message = Message { kind, flags: CREATE, sequence: 0, port: 0, payload };
@@ -198,7 +197,7 @@ fn list_of_hops_with_a_wrong_length_is_an_error() {
 }
 
 #[test]
-fn a_sibling_left_alone_has_no_share() {
+fn last_sibling_has_weight_one() {
     let mut table = Table::of(true, &[&[1, 2]]);
     for group in table.routes.groups.values_mut() {
         group.iter_mut().for_each(|route| route.hops[0].weight = 7);
@@ -213,7 +212,7 @@ fn a_sibling_left_alone_has_no_share() {
 }
 
 #[test]
-fn what_is_silent_is_a_doubt_and_what_is_no_route_is_nothing() {
+fn silent_changes_are_doubtful_and_messages_without_a_route_have_no_effect() {
     let mut table = Table::of(false, &[&[1]]);
     let event = |table: &mut Table, kind: u16, payload: &[u8]| {
         let message = Message { kind, flags: 0, sequence: 0, port: 0, payload };
