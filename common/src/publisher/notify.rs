@@ -229,7 +229,7 @@ fn wake_parked(
         let answer = |errno| answer(slot, nonce, errno);
         let sender = senders.open(slot, nonce, budget, || member.target(), answer);
         if let Some(sender) = sender
-            && budget.take_call()
+            && budget.take_wake_up()
         {
             sender(version);
             wakes += 1;

@@ -6,8 +6,8 @@
 //!
 //! 1. It opens a sender only for a slot whose lock is held. A sender that could not be opened is
 //!    not tried again for a while, unless the slot gets another owner.
-//! 2. It opens at most [`OPENS_PER_SECOND`] senders and sends at most [`CALLS_PER_SECOND`]
-//!    wake-ups. Unused allowance is saved, up to [`OPENS_AT_ONCE`] and [`CALLS_AT_ONCE`].
+//! 2. It opens at most [`OPENS_PER_SECOND`] senders and sends at most [`WAKE_UPS_PER_SECOND`]
+//!    wake-ups. Unused allowance is saved, up to [`OPENS_AT_ONCE`] and [`WAKE_UPS_AT_ONCE`].
 //! 3. A commit that exhausts the budget wakes some of the parked subscribers. The next commit or
 //!    maintenance starts at the first slot that was left out, and also wakes subscribers that are
 //!    still parked at earlier commits.
@@ -22,22 +22,22 @@
 use crate::clock::monotonic_ns;
 
 /// Wake-ups per second: at about two microseconds each, half of the publisher's time.
-pub const CALLS_PER_SECOND: u64 = 250_000;
+pub const WAKE_UPS_PER_SECOND: u64 = 250_000;
 /// Maximum number of saved wake-ups: more than any registry has slots.
-pub const CALLS_AT_ONCE: u64 = 100_000;
+pub const WAKE_UPS_AT_ONCE: u64 = 100_000;
 /// Senders opened per second.
 pub const OPENS_PER_SECOND: u64 = 5_000;
 /// Maximum number of saved openings: 2,000 subscribers can register between two commits.
 pub const OPENS_AT_ONCE: u64 = 2_000;
 
-const _: () = assert!(CALLS_AT_ONCE > crate::protocol::layout::MAX_SLOTS as u64);
+const _: () = assert!(WAKE_UPS_AT_ONCE > crate::protocol::layout::MAX_SLOTS as u64);
 
 /// The wake-ups and openings that a publisher has left.
 #[derive(Debug)]
 pub struct Budget {
     is_limited: bool,
     now_ns: u64,
-    calls: Bucket,
+    wake_ups: Bucket,
     opens: Bucket,
     is_short: bool,
 }
@@ -46,21 +46,21 @@ pub struct Budget {
 #[derive(Debug)]
 struct Bucket {
     tokens: u64,
-    most: u64,
+    capacity: u64,
     /// Time in which the bucket gains a token.
     token_ns: u64,
     filled_ns: u64,
 }
 
 impl Bucket {
-    fn full(most: u64, per_second: u64) -> Self {
-        Self { tokens: most, most, token_ns: 1_000_000_000 / per_second, filled_ns: 0 }
+    fn full(capacity: u64, per_second: u64) -> Self {
+        Self { tokens: capacity, capacity, token_ns: 1_000_000_000 / per_second, filled_ns: 0 }
     }
 
     fn fill(&mut self, now_ns: u64) {
         let passed = now_ns.saturating_sub(self.filled_ns);
-        self.tokens = self.most.min(self.tokens + passed / self.token_ns);
-        // The remainder, too short for a token, counts the next time.
+        self.tokens = self.capacity.min(self.tokens + passed / self.token_ns);
+        // The rest of the time is too short for a token and counts in the next call.
         self.filled_ns += passed - passed % self.token_ns;
     }
 }
@@ -71,7 +71,7 @@ impl Budget {
         Self {
             is_limited,
             now_ns: 0,
-            calls: Bucket::full(CALLS_AT_ONCE, CALLS_PER_SECOND),
+            wake_ups: Bucket::full(WAKE_UPS_AT_ONCE, WAKE_UPS_PER_SECOND),
             opens: Bucket::full(OPENS_AT_ONCE, OPENS_PER_SECOND),
             is_short: false,
         }
@@ -84,7 +84,7 @@ impl Budget {
 
     fn fill_at(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
-        self.calls.fill(now_ns);
+        self.wake_ups.fill(now_ns);
         self.opens.fill(now_ns);
     }
 
@@ -96,8 +96,8 @@ impl Budget {
 
     /// Takes a wake-up from the budget. Returns false if none is left.
     #[inline]
-    pub fn take_call(&mut self) -> bool {
-        !self.is_limited || self.take(|budget| &mut budget.calls)
+    pub fn take_wake_up(&mut self) -> bool {
+        !self.is_limited || self.take(|budget| &mut budget.wake_ups)
     }
 
     /// Takes an opening from the budget. Returns false if none is left.
@@ -124,8 +124,8 @@ impl Budget {
         self.is_short
     }
 
-    /// Starts a round that makes up for the previous one. Returns true if that one exceeded the
-    /// budget.
+    /// Returns true if the budget was exceeded since the last call, so that the next round must also
+    /// wake the subscribers that were left out.
     pub fn forget_shortage(&mut self) -> bool {
         std::mem::take(&mut self.is_short)
     }
@@ -139,25 +139,25 @@ mod tests {
 
     /// Takes wake-ups until none is left, and returns their number.
     fn taken(budget: &mut Budget) -> u64 {
-        let mut calls = 0;
-        while budget.take_call() {
-            calls += 1;
+        let mut wake_ups = 0;
+        while budget.take_wake_up() {
+            wake_ups += 1;
         }
-        calls
+        wake_ups
     }
 
     #[test]
-    fn budget_saves_calls_at_once_and_gains_calls_per_second() {
+    fn budget_saves_up_to_its_capacity_and_refills_at_its_rate() {
         let mut budget = Budget::new(true);
         budget.fill_at(100 * SECOND);
-        assert_eq!(taken(&mut budget), CALLS_AT_ONCE);
+        assert_eq!(taken(&mut budget), WAKE_UPS_AT_ONCE);
         assert!(budget.forget_shortage());
         assert!(!budget.is_short());
         assert_eq!(taken(&mut budget), 0);
         budget.fill_at(100 * SECOND + SECOND / 10);
-        assert_eq!(taken(&mut budget), CALLS_PER_SECOND / 10);
+        assert_eq!(taken(&mut budget), WAKE_UPS_PER_SECOND / 10);
         budget.fill_at(200 * SECOND);
-        assert_eq!(taken(&mut budget), CALLS_AT_ONCE);
+        assert_eq!(taken(&mut budget), WAKE_UPS_AT_ONCE);
         budget.fill_at(150 * SECOND);
         assert_eq!(taken(&mut budget), 0, "a clock that goes back adds nothing");
     }
@@ -167,12 +167,12 @@ mod tests {
         let mut budget = Budget::new(true);
         budget.fill_at(SECOND);
         taken(&mut budget);
-        let mut calls = 0;
+        let mut wake_ups = 0;
         for round in 1..=1_000_000 {
             budget.fill_at(SECOND + round * SECOND / 1_000_000);
-            calls += taken(&mut budget);
+            wake_ups += taken(&mut budget);
         }
-        assert_eq!(calls, CALLS_PER_SECOND);
+        assert_eq!(wake_ups, WAKE_UPS_PER_SECOND);
     }
 
     #[test]
@@ -180,13 +180,13 @@ mod tests {
         let mut budget = Budget::new(true);
         let opened = (0..).take_while(|_| budget.take_open()).count();
         assert_eq!(opened as u64, OPENS_AT_ONCE);
-        assert!(budget.is_short() && budget.take_call());
+        assert!(budget.is_short() && budget.take_wake_up());
     }
 
     #[test]
     fn budget_without_limits_is_never_short() {
         let mut budget = Budget::new(false);
-        assert!((0..2 * CALLS_AT_ONCE).all(|_| budget.take_call() && budget.take_open()));
+        assert!((0..2 * WAKE_UPS_AT_ONCE).all(|_| budget.take_wake_up() && budget.take_open()));
         assert!(!budget.is_short());
     }
 }

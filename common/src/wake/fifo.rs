@@ -100,12 +100,12 @@ impl WakeReceiver for Fifo {
 
 impl Drop for Fifo {
     fn drop(&mut self) {
-        let is_it = |named: fs::Metadata| {
+        let is_same = |named: fs::Metadata| {
             let own = self.pipe.metadata();
             own.is_ok_and(|own| (own.dev(), own.ino()) == (named.dev(), named.ino()))
         };
         if self.process.is_this_process()
-            && fs::symlink_metadata(&self.path).is_ok_and(is_it)
+            && fs::symlink_metadata(&self.path).is_ok_and(is_same)
             && let Err(error) = remove(&self.path, true)
         {
             tracing::warn!("named pipe was not removed: {error}");
@@ -113,8 +113,7 @@ impl Drop for Fifo {
     }
 }
 
-/// Returns the directory of pipes without a path from the user: one that no other user may write
-/// to.
+/// Returns the directory for pipes if the user named no path. No other user may write to it.
 fn directory() -> Result<PathBuf> {
     if let Some(runtime) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
         && runtime.is_absolute()
@@ -167,7 +166,7 @@ pub fn remove(path: &Path, held: bool) -> Result<bool> {
 
 /// Opens the publisher's end. Returns EPERM if `path` is not a pipe of this user.
 pub fn open_sender(path: &Path) -> nix::Result<WakeSender> {
-    // For both directions: a write to a pipe without a reader would raise SIGPIPE.
+    // Opened for both directions, because a write to a pipe without a reader raises SIGPIPE.
     let pipe = open(path).map_err(|error| match error.kind() {
         ErrorKind::PermissionDenied => Errno::EPERM,
         _ => errno(&error),

@@ -34,7 +34,7 @@ pub fn sleep(half: FutexWord<'_>, seen: u64, time: Option<Duration>, bits: NonZe
     loop {
         match half.wait(seen as u32, until.as_ref(), bits) {
             Ok(()) => return true,
-            // A signal: as with a sleep in epoll, the program's handler has run.
+            // A signal interrupted the sleep. Only a sleep with a time limit returns to the caller.
             Err(Errno::INTR) if until.is_none() => {}
             // Another commit, a timeout, or a truncated file, which the next read detects.
             Err(_) => return false,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{MECHANISMS, Mechanism, signal};
 use crate::error::{Error, Result};
 
-/// Longest time that a subscriber may spin before it sleeps; for more there is [`WakeKind::Spin`].
+/// Maximum time for which a subscriber may spin before it sleeps. [`WakeKind::Spin`] has no limit.
 const MAX_SPIN: Duration = Duration::from_secs(1);
 
 const AUTO: &str = "auto";

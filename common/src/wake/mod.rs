@@ -98,7 +98,7 @@ pub enum TargetForm {
     Path(Place),
     /// A process and a signal, stored in the slot's record.
     Process,
-    /// The table itself: there is nothing to call.
+    /// The table itself: the subscriber has no receiver.
     Table,
 }
 
@@ -114,14 +114,15 @@ pub struct Halves {
 
 /// The subscriber's half. Dropping it removes what it created.
 pub trait WakeReceiver: Send + Sync {
-    /// Takes out pending wake-ups, as far as they would make the descriptor readable again.
+    /// Takes out pending wake-ups, so that they do not make the descriptor readable again.
     fn drain(&self);
 
     /// Returns the descriptor that becomes readable on a wake-up; `None` for a signal that the
     /// program receives itself.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 
-    /// Returns true if wake-ups stay in the receiver, so that only a new one counts.
+    /// Returns true if wake-ups stay in the receiver for other readers, so that only a new wake-up
+    /// is an event.
     fn keeps_wake_ups(&self) -> bool {
         false
     }
@@ -150,8 +151,8 @@ impl Mechanism {
         MECHANISMS.iter().find(|one| one.word == word)
     }
 
-    /// Returns true if its targets are stored in the slot's record by the subscriber. The publisher
-    /// accepts such a target only from its own user.
+    /// Returns true if the subscriber stores its target in the slot's record. The publisher accepts
+    /// such a target only from its own user.
     fn carries_target(&self) -> bool {
         matches!(self.target, TargetForm::Path(_) | TargetForm::Process)
     }
@@ -187,8 +188,8 @@ pub struct WakeTarget {
 }
 
 impl WakeTarget {
-    /// Returns the target of a subscriber that asks for `sleep`, or of one that spins for `None`.
-    /// It is derived from `name`, which is unique, or at `place` if the user named one.
+    /// Returns the target of a subscriber that asks for `sleep`, or that spins if it is `None`. The
+    /// target is derived from `name`, which is unique, or is at `place` if the user named one.
     fn new(sleep: Option<Sleep>, place: Option<&Path>, name: &str) -> Result<Self> {
         let mechanism = Mechanism::of(sleep, place.is_some());
         let mut target = Self::of_name(mechanism, name);

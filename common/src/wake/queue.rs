@@ -57,7 +57,7 @@ impl Drop for Descriptor {
 #[derive(Clone, Copy, Debug)]
 pub struct PublisherCredentials {
     user: u32,
-    /// Group of its objects, of which it is a member.
+    /// Group of the publisher's objects. The publisher is a member of it.
     group: u32,
     /// True if every user may read its table.
     is_public: bool,
@@ -78,7 +78,8 @@ impl PublisherCredentials {
             return Ok(());
         }
         match object::restrict(queue, 0o620, Some(self.group)) {
-            // This process is not a member of that group, so only "others" includes the publisher.
+            // This process is not a member of that group, and can admit the publisher only with the
+            // permissions of others.
             Err(_) if self.is_public => object::restrict(queue, 0o622, None),
             admitted => admitted,
         }
@@ -172,8 +173,8 @@ fn remove_queue(name: &str) -> Result<bool> {
     }
 }
 
-/// Maps an errno of `mq_open`. EMFILE has two meanings; only one of them also stops other files
-/// from being opened.
+/// Returns the error for an errno of `mq_open`. EMFILE means that the user's memory for queues is
+/// used up, unless other files cannot be opened either.
 fn queue_failure(name: &str, errno: Errno) -> Error {
     let object = format!("message queue {name}");
     let limit = |limit, remedy| Error::Limit { object: object.clone(), limit, remedy };

@@ -80,7 +80,7 @@ impl Receiver {
     /// Installs a handler that writes to a socket, unless the program handles or blocks `signal`.
     fn install(signal: i32) -> Result<Self> {
         let mut handled = HANDLED.lock().unwrap_or_else(PoisonError::into_inner);
-        if !handled.contains(&signal) && is_the_programs(signal) {
+        if !handled.contains(&signal) && is_used_by_program(signal) {
             return Ok(Self { socket: None });
         }
         let made = UnixStream::pair().and_then(|(reader, writer)| {
@@ -119,9 +119,9 @@ impl Drop for Receiver {
 }
 
 /// Returns true if the program handles the signal, or blocks it in this thread.
-fn is_the_programs(signal: i32) -> bool {
+fn is_used_by_program(signal: i32) -> bool {
     let status = fs::read("/proc/thread-self/status").unwrap_or_default();
-    // The thread's name is among it, which need not be UTF-8.
+    // The file contains the thread's name, which need not be UTF-8.
     let status = String::from_utf8_lossy(&status);
     let has = |set: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(set));
@@ -139,8 +139,8 @@ pub fn open_sender(process: Identity, signal: i32) -> nix::Result<WakeSender> {
     let pid = i32::try_from(process.pid).ok().and_then(Pid::from_raw).ok_or(Errno::ESRCH)?;
     let opened = pidfd_open(pid, PidfdFlags::empty());
     let opened = opened.map_err(|error| Errno::from_raw(error.raw_os_error()))?;
-    // After opening: the descriptor refers to the process that had the pid then, and that process
-    // is checked now.
+    // Check the process after opening it: the descriptor refers to the process that had the pid at
+    // that time.
     if !process.is_reachable() {
         return Err(Errno::ESRCH);
     }
@@ -159,14 +159,13 @@ mod tests {
 
     use super::*;
 
-    /// Kind of defect: one name that is not UTF-8 in a file of /proc made the whole file count as
-    /// empty.
+    /// Regression: a name that is not UTF-8 in a file of /proc made the whole file count as empty.
     #[test]
     fn blocked_signal_is_seen_in_a_thread_whose_name_is_not_utf8() {
         let in_thread = || {
             fs::write("/proc/thread-self/comm", b"up\xff").unwrap();
             SigSet::from(Signal::SIGUSR2).thread_block().unwrap();
-            is_the_programs(Signal::SIGUSR2 as i32)
+            is_used_by_program(Signal::SIGUSR2 as i32)
         };
         assert!(std::thread::spawn(in_thread).join().unwrap());
     }

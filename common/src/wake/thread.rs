@@ -27,8 +27,8 @@ use crate::region::fork::Creator;
 use crate::region::object::failure;
 use crate::region::{Mapping, ReaderRegion};
 
-/// Time between two wake-ups of a thread that is to end.
-const CALL_AGAIN: Duration = Duration::from_millis(1);
+/// Interval at which a thread that is to end is woken until it has ended.
+const WAKE_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Number of futex bits for threads; one more is [`futex::SLEEPER`].
 const BITS: u32 = 31;
@@ -100,7 +100,7 @@ impl AsFd for WaitThread {
 impl Drop for WaitThread {
     fn drop(&mut self) {
         let thread = self.thread.take();
-        // A child of fork has no such thread.
+        // The thread does not exist in a child of fork.
         let Some(thread) = thread.filter(|_| self.process.is_this_process()) else {
             return;
         };
@@ -110,7 +110,7 @@ impl Drop for WaitThread {
             drop(self.shared.lock());
             self.shared.changed.notify_one();
             self.shared.page.futex(header::COMMIT).wake_bits(self.bit);
-            std::thread::park_timeout(CALL_AGAIN);
+            std::thread::park_timeout(WAKE_INTERVAL);
         }
         let _ended = thread.join();
     }
@@ -157,8 +157,8 @@ impl Shared {
         }
     }
 
-    /// Waits for the next request and returns the commit to wait past; None if the thread is to
-    /// end.
+    /// Waits for the next request. Returns the commit that the subscriber has seen, or `None` if the
+    /// thread is to end.
     fn next(&self) -> Option<u64> {
         let wanted =
             self.changed.wait_while(self.lock(), |wanted| wanted.is_none() && !self.is_over());

@@ -13,7 +13,7 @@ use crate::region::lock::{Span, try_lock};
 use crate::region::object::{DIRECTORY, queue_name, registry_name};
 use crate::region::random_id;
 use crate::wake::budget::{
-    Budget, CALLS_AT_ONCE, CALLS_PER_SECOND, OPENS_AT_ONCE, OPENS_PER_SECOND,
+    Budget, OPENS_AT_ONCE, OPENS_PER_SECOND, WAKE_UPS_AT_ONCE, WAKE_UPS_PER_SECOND,
 };
 use crate::wake::kind_word;
 use crate::{Schema, Sleep, UntypedPublisher, UntypedSubscriber};
@@ -60,7 +60,7 @@ fn limit(begun: Instant, at_once: u64, per_second: u64) -> u64 {
 /// Uses up all calls of the budget. Only calls that it gains later remain.
 fn use_up(budget: &mut Budget) {
     budget.fill();
-    let taken = (0..CALLS_AT_ONCE).take_while(|_| budget.take_call());
+    let taken = (0..WAKE_UPS_AT_ONCE).take_while(|_| budget.take_wake_up());
     assert!(taken.count() > 0);
 }
 
@@ -127,7 +127,7 @@ fn calls_to_a_user_that_parks_every_slot_stay_within_the_budget() {
         }
         commit(&mut publisher);
         let calls = publisher.statistics().wakes - before;
-        let gained = begun.elapsed().as_secs_f64() * CALLS_PER_SECOND as f64;
+        let gained = begun.elapsed().as_secs_f64() * WAKE_UPS_PER_SECOND as f64;
         match round {
             0 => assert_eq!(calls, SLOTS as u64, "all are called at first"),
             _ => assert!(calls <= 1 + gained as u64, "{calls} calls in round {round}"),

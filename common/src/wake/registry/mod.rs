@@ -151,7 +151,7 @@ impl RegistryFile {
         at::record(self.slots, slot)
     }
 
-    /// Locks a slot's byte. Returns false if another process holds it.
+    /// Locks a slot's byte. Returns false if another process holds the lock.
     fn try_lock(&self, slot: usize) -> Result<bool> {
         lock::try_lock(&self.file, Span::byte(slot))
             .map_err(|errno| failure(&self.object, "lock a slot of", errno))
@@ -330,11 +330,11 @@ impl Member<'_> {
         queue_name(self.registry.id, self.slot, self.nonce)
     }
 
-    /// Removes the subscriber's receiver. Its owner is gone or, if `held`, has no publisher left to
-    /// wake it.
+    /// Removes the subscriber's receiver. The subscriber is dead or, if `held`, has no publisher any
+    /// more that could wake it.
     fn remove(&self, held: bool) -> StaleSlot {
-        // Between the nonce and the rest of the record, as in `park::is_ready`; also if its owner
-        // was not ready. Partner: the fence in `park::write_record`.
+        // Orders the load of the nonce before those of the rest of the record, as `park::is_ready`
+        // does, but for any record. Partner: the fence in `park::write_record`.
         fence(Point::SeeNonce, Ordering::Acquire);
         // If the record is not valid, try the queue: only this subscriber can own a queue of this
         // name.
@@ -366,8 +366,8 @@ pub struct Listener {
     pub alive: bool,
 }
 
-/// Returns the subscribers in registry `id`, read by one call. Any user who may read the registry
-/// may call this.
+/// Returns the subscribers in registry `id`, read by one system call. Any user who may read the
+/// registry may call this.
 pub fn listeners(id: u64, owner: u32, trust_root: bool) -> Result<Vec<Listener>> {
     let object = registry_name(id);
     let Some(file) = object::open(&object, false, owner, trust_root)? else {

@@ -23,7 +23,7 @@ pub struct Registry {
     file: RegistryFile,
     parks: Vec<u64>,
     records: Vec<u64>,
-    /// The slot with which the next round of calls begins.
+    /// The slot with which the next round of wake-ups begins.
     first: usize,
 }
 
@@ -50,8 +50,8 @@ impl Registry {
 
     /// Locks the registry as its publisher.
     fn lock(file: RegistryFile) -> Self {
-        // Another process may also have locked this byte. Then only the region that names the
-        // registry shows that it is in use.
+        // If another process has locked this byte, only the region that names the registry shows
+        // that it is in use.
         match file.try_lock(PUBLISHER) {
             Ok(true) => {}
             refused => tracing::debug!("{} is not locked: {refused:?}", file.object()),
@@ -99,7 +99,7 @@ impl Registry {
         self.file.has_name()
     }
 
-    /// Returns a full budget for the calls to this registry's subscribers. The budget is limited if
+    /// Returns a full budget for the wake-ups of this registry's subscribers. The budget is limited if
     /// other users can write to the registry.
     pub fn budget(&self) -> Budget {
         Budget::new(self.file.mapped().is_none())
@@ -120,7 +120,7 @@ impl Registry {
     ) -> Result<bool> {
         let file = &self.file;
         let Some(words) = file.mapped() else {
-            return self.parked_by_calls(version, everyone, budget, visit);
+            return self.parked_by_system_calls(version, everyone, budget, visit);
         };
         if everyone || park::may_be_parked(&words[at::PARKED_MAX], version) {
             let claimed = park::claimed(&words[at::CLAIMED], file.slots());
@@ -135,8 +135,8 @@ impl Registry {
     }
 
     /// Implements [`parked`](Self::parked) for a registry that other users may truncate: reads all
-    /// park words by one call, and all records by another.
-    fn parked_by_calls(
+    /// park words by one system call, and all records by another.
+    fn parked_by_system_calls(
         &mut self,
         version: u64,
         everyone: bool,
@@ -189,9 +189,8 @@ impl Registry {
     pub fn sweep(&self) -> Result<Vec<u64>> {
         let living = self.file.free_stale(StaleSlot::log)?;
         if let Some(words) = self.file.mapped() {
-            // Subscribers raise `CLAIMED` only when they claim their slot. If the word is
-            // overwritten with a smaller number, they would stay hidden for the rest of their
-            // lives.
+            // Subscribers raise `CLAIMED` only when they claim their slot. If the word was
+            // overwritten with a smaller number, their park words would never be read again.
             let may_park = |slot: &usize| {
                 let kind = &words[self.file.record(*slot) + at::KIND];
                 living[*slot] != 0 && needs_slot(kind.load(Ordering::Relaxed))
@@ -216,8 +215,8 @@ impl Registry {
         for slot in 0..self.file.slots() {
             match self.file.member_at(slot) {
                 Ok(member) => member.into_iter().for_each(|one| one.remove(true).log()),
-                // The registry was truncated by a process that may write to it. The owners remove
-                // their receivers.
+                // A process that may write to the registry has truncated it. The owners remove
+                // their receivers themselves.
                 Err(_) => break,
             }
         }
@@ -229,7 +228,7 @@ impl Drop for Registry {
         // Unlocks explicitly instead of on close, and never in a child process, as for a region's
         // lock.
         if self.file.is_of_this_process() {
-            let _falls_by_closing = self.file.unlock(PUBLISHER);
+            let _released_by_close = self.file.unlock(PUBLISHER);
         }
     }
 }

@@ -98,8 +98,8 @@ impl RegistryEntry {
         Ok(entry)
     }
 
-    /// Creates the wake receiver of the subscriber: `sleep` is its kind, and `place` its directory,
-    /// if it has one. Only the publisher can wake it, as far as the system distinguishes the
+    /// Creates the subscriber's wake receiver, of the kind `sleep` and at `place`, if the user named
+    /// one. Only the publisher can wake it, as far as the system distinguishes the
     /// publisher from other processes. Returns false if the registry was removed in the meantime:
     /// no publisher sweeps it then, and dropping the entry removes the receiver. After an error the
     /// slot is still taken, and its owner polls.
@@ -136,7 +136,7 @@ impl RegistryEntry {
         park::mark_ready(|word, value| self.registry.store(self.word(word), value))
     }
 
-    /// Returns the position of a word of the record.
+    /// Returns the index in the registry of a word of the record.
     fn word(&self, word: usize) -> usize {
         self.registry.record(self.slot) + word
     }
@@ -218,7 +218,7 @@ impl RegistryEntry {
         }
     }
 
-    /// Stores in the list of subscribers whether one without a park word is asleep.
+    /// Stores in the record whether a subscriber without a park word is asleep.
     fn show_asleep(&self, asleep: u64) -> Result<()> {
         match self.nonce {
             0 => Ok(()),
@@ -236,7 +236,7 @@ impl RegistryEntry {
 
 impl Drop for RegistryEntry {
     fn drop(&mut self) {
-        // Removes what it created while the record still names it.
+        // Remove the receiver while the record still names it.
         self.receiver = None;
         if self.nonce != 0 && self.registry.is_of_this_process() {
             if let Err(error) = self.registry.clean(self.slot) {
@@ -244,7 +244,7 @@ impl Drop for RegistryEntry {
             }
             // Unlocks last, and explicitly instead of on close: between fork and exec, a child that
             // another thread forked also has the descriptor.
-            let _falls_by_closing = self.registry.unlock(self.slot);
+            let _released_by_close = self.registry.unlock(self.slot);
         }
     }
 }

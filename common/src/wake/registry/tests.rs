@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::protocol::words::ReadOnlyWord;
 use crate::region::object::{Access, own_user};
 use crate::wake::Sleep;
-use crate::wake::budget::{Budget, CALLS_AT_ONCE, CALLS_PER_SECOND};
+use crate::wake::budget::{Budget, WAKE_UPS_AT_ONCE, WAKE_UPS_PER_SECOND};
 
 const OWN: Access = Access { mode: 0o600, group: None };
 
@@ -103,8 +103,8 @@ fn registry_truncated_while_mapped_is_rejected_after_it_grows_again() {
     remove(&registry);
 }
 
-/// Processes and paths are trusted only in a registry that other users cannot write. Derived names
-/// are always trusted.
+/// Processes and paths are trusted only in a registry that other users cannot write to. Derived
+/// names are always trusted.
 #[test]
 fn targets_are_accepted_from_the_own_user_only() {
     let directory = std::env::temp_dir();
@@ -193,7 +193,7 @@ fn wake_ups_are_limited_in_a_registry_that_others_may_write() {
             let before = visits.len();
             registry
                 .parked(version, false, &mut budget, |member, budget| {
-                    visits.extend(budget.take_call().then_some(member.slot));
+                    visits.extend(budget.take_wake_up().then_some(member.slot));
                 })
                 .unwrap();
             if version == 2 {
@@ -201,14 +201,14 @@ fn wake_ups_are_limited_in_a_registry_that_others_may_write() {
             }
         }
         if is_limited {
-            let gained = (begun.elapsed().as_secs_f64() + 1e-3) * CALLS_PER_SECOND as f64;
-            let most = CALLS_AT_ONCE as usize + gained as usize;
-            assert!(visits.len() <= most, "{} calls", visits.len());
+            let gained = (begun.elapsed().as_secs_f64() + 1e-3) * WAKE_UPS_PER_SECOND as f64;
+            let most = WAKE_UPS_AT_ONCE as usize + gained as usize;
+            assert!(visits.len() <= most, "{} wake-ups", visits.len());
             // Slots take turns: no slot is left out permanently.
             let mut counts = [0_u32; SLOTS];
             visits.iter().for_each(|slot| counts[*slot] += 1);
             let (least, greatest) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
-            assert!(greatest - least <= 1, "{least} to {greatest} calls a slot");
+            assert!(greatest - least <= 1, "{least} to {greatest} wake-ups per slot");
         } else {
             assert_eq!(visits.len(), SLOTS * COMMITS as usize);
         }
@@ -226,21 +226,21 @@ fn subscriber_left_out_by_the_budget_is_woken_at_a_later_commit() {
     let mut budget = registry.budget();
     // Another subscriber has used up the budget.
     budget.fill();
-    let taken = (0..CALLS_AT_ONCE).take_while(|_| budget.take_call());
-    assert_eq!(taken.count() as u64, CALLS_AT_ONCE);
-    let mut called = Vec::new();
-    // Commits that follow too fast for the budget to refill call nobody. The first commit with a
-    // call left makes up for them.
+    let taken = (0..WAKE_UPS_AT_ONCE).take_while(|_| budget.take_wake_up());
+    assert_eq!(taken.count() as u64, WAKE_UPS_AT_ONCE);
+    let mut woken = Vec::new();
+    // Commits that follow too fast for the budget to refill wake nobody. The first commit after a
+    // refill also wakes the subscribers that these commits left out.
     for version in 6.. {
         registry
             .parked(version, false, &mut budget, |member, budget| {
-                called.extend(budget.take_call().then_some(member.slot));
+                woken.extend(budget.take_wake_up().then_some(member.slot));
             })
             .unwrap();
-        if !called.is_empty() {
+        if !woken.is_empty() {
             break;
         }
     }
-    assert_eq!(called, [0]);
+    assert_eq!(woken, [0]);
     remove(&registry);
 }
