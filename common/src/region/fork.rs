@@ -87,7 +87,7 @@ impl ForkSafeFd {
             let _stored = nothing.map(|nothing| NOTHING.set(nothing));
         }
         let creator = Creator::this_process();
-        note(file.as_raw_fd(), true);
+        record(file.as_raw_fd(), true);
         Self { file: ManuallyDrop::new(file), creator }
     }
 
@@ -116,7 +116,7 @@ impl Drop for ForkSafeFd {
         let is_own = self.is_of_this_process();
         if is_own {
             // Before the close, because another file may get the number right after it.
-            note(self.file.as_raw_fd(), false);
+            record(self.file.as_raw_fd(), false);
         }
         // In a child the number refers to `/dev/null`, unless the descriptor had to be closed. It
         // may then belong to a file that the child opened.
@@ -128,13 +128,14 @@ impl Drop for ForkSafeFd {
     }
 }
 
-fn note(descriptor: RawFd, private: bool) {
+/// Records whether a descriptor must not be shared with children.
+fn record(descriptor: RawFd, is_private: bool) {
     let at = usize::try_from(descriptor).unwrap_or(usize::MAX);
     if let Some(word) = DESCRIPTORS.get(at / 64) {
         let bit = 1 << (at % 64);
         // Relaxed: fork copies the memory as the forking thread sees it, and these bits guard no
         // other memory.
-        let _former = match private {
+        let _former = match is_private {
             true => word.fetch_or(bit, Ordering::Relaxed),
             false => word.fetch_and(!bit, Ordering::Relaxed),
         };

@@ -44,10 +44,10 @@ impl Span {
 pub struct Locked(ForkSafeFd);
 
 impl Locked {
-    /// Locks the file. Returns None if another open file description holds a lock on it.
+    /// Locks the file. Returns `None` if another open file description holds a lock on it.
     ///
     /// # Errors
-    /// Other errors of the system.
+    /// Returns any other errno of `fcntl`.
     pub fn take(file: File) -> nix::Result<Option<Self>> {
         let file = ForkSafeFd::new(file);
         Ok(try_lock(&file, Span::WHOLE)?.then_some(Self(file)))
@@ -67,24 +67,26 @@ impl Drop for Locked {
         // Unlock explicitly instead of relying on the close: between fork and exec, a child that
         // another thread forked also has the descriptor. Such a child must not unlock.
         if self.0.is_of_this_process() {
-            let _falls_by_closing = unlock(&self.0, Span::WHOLE);
+            let _released_by_close = unlock(&self.0, Span::WHOLE);
         }
     }
 }
 
-/// Takes the lock, unless another open file description holds one there. Returns true if taken.
+/// Takes the write lock of `span`. Returns false if another open file description holds a lock
+/// there.
 ///
 /// # Errors
-/// Other errors of the system.
+/// Returns any other errno of `fcntl`.
 pub fn try_lock(file: impl AsFd, span: Span) -> nix::Result<bool> {
     set(file, span, F_WRLCK)
 }
 
-/// Takes a shared lock, which also works on a file that is open for reading only. `is_locked`
-/// reports such a lock, [`is_held`] does not. Returns true if it was taken.
+/// Takes a shared lock, which also works on a file that is open for reading only. [`is_locked`]
+/// reports such a lock, [`is_held`] does not. Returns false if another open file description holds
+/// the write lock there.
 ///
 /// # Errors
-/// Other errors of the system.
+/// Returns any other errno of `fcntl`.
 pub fn try_share(file: impl AsFd, span: Span) -> nix::Result<bool> {
     set(file, span, F_RDLCK)
 }
@@ -100,7 +102,7 @@ fn set(file: impl AsFd, span: Span, kind: i32) -> nix::Result<bool> {
 /// Releases the lock.
 ///
 /// # Errors
-/// Errors of the system.
+/// Returns the errno of `fcntl`.
 pub fn unlock(file: impl AsFd, span: Span) -> nix::Result<()> {
     fcntl(file, FcntlArg::F_OFD_SETLK(&span.flock(F_UNLCK))).map(drop)
 }
@@ -109,15 +111,12 @@ pub fn unlock(file: impl AsFd, span: Span) -> nix::Result<()> {
 /// lock, so that read locks of processes of other users do not count.
 ///
 /// # Errors
-/// Errors of the system.
+/// Returns the errno of `fcntl`.
 pub fn is_held(file: impl AsFd, span: Span) -> nix::Result<bool> {
     conflicts(file, span, F_RDLCK)
 }
 
 /// Returns true if another open file description holds a lock, including a shared one.
-///
-/// # Errors
-/// Errors of the system.
 pub fn is_locked(file: impl AsFd, span: Span) -> nix::Result<bool> {
     conflicts(file, span, F_WRLCK)
 }

@@ -53,7 +53,7 @@ impl Mapping {
         FutexWord(unsafe { &*word.cast::<AtomicU32>() })
     }
 
-    /// Returns true if all accesses were within the file until now.
+    /// Returns true if every access so far was within the file.
     #[inline]
     pub fn is_whole(&self) -> bool {
         self.watched.as_ref().is_some_and(Watched::is_whole)

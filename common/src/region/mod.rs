@@ -140,7 +140,7 @@ impl PublisherRegion {
             return Err(corrupt(&next, reason));
         }
         object::rename(&next, &self.object).inspect_err(|_| {
-            // A process of another user has taken the table's own name first.
+            // Another user's process has taken the table's own name.
             if let Err(error) = object::remove(&next) {
                 tracing::warn!("a new region was not removed: {error}");
             }
@@ -287,8 +287,8 @@ impl<M: Borrow<Mapping>> Region<M> {
         Ok(words <= size)
     }
 
-    /// Checks that the file is not shorter than before. This costs a system call. A parked reader
-    /// needs it because it touches no page beyond a new end of the file.
+    /// Checks that the file is not shorter than before, by a system call. A parked reader needs this
+    /// check, because it reads no page beyond a new end of the file and so causes no fault.
     pub fn check_length(&self) -> Result<()> {
         let length = status(&self.object, &self.file)?.len() as usize / 8;
         if length < self.reach.load(Ordering::Relaxed) {
@@ -398,7 +398,7 @@ impl PublisherRegion {
         Ok(())
     }
 
-    /// Stores this process as the publisher with number `epoch`, in state running.
+    /// Stores this process as the running publisher, which is number `epoch` of the table.
     pub fn sign(&self, epoch: u64) {
         let own = Identity::own();
         self.set(at::PID, u64::from(own.pid));
@@ -415,7 +415,7 @@ impl PublisherRegion {
         self.set(at::HEARTBEAT, monotonic_ns());
     }
 
-    /// Returns true if this opening holds the publisher's lock.
+    /// Returns true if this value holds the publisher's lock.
     pub fn is_locked(&self) -> bool {
         self.lock.is_some()
     }
@@ -426,7 +426,7 @@ impl PublisherRegion {
     }
 
     /// Acknowledges the receiver of subscriber `nonce` at `slot`, or rejects it with an errno. Does
-    /// nothing if the region does not have that slot, in which the reader looks for no answer.
+    /// nothing if the region does not have that slot: the subscriber expects no answer then.
     pub fn acknowledge(&self, slot: usize, nonce: u64, errno: i32) {
         if slot < self.geometry.slots {
             let at = self.geometry.acks + 2 * slot;

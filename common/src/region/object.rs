@@ -140,8 +140,8 @@ pub fn rename(object: &str, name: &str) -> Result<()> {
     std::fs::rename(path(object), path(name)).map_err(|error| failure(name, "replace", error))
 }
 
-/// Opens an existing object. Returns None if it does not exist.
-/// It must be a regular file of `owner` or, if `trust_root` is set, of root.
+/// Opens an object, which must be a regular file of `owner` or, if `trust_root` is set, of root.
+/// Returns `None` if it does not exist.
 pub fn open(object: &str, write: bool, owner: u32, trust_root: bool) -> Result<Option<File>> {
     let access = if write { OFlag::O_RDWR } else { OFlag::O_RDONLY };
     let not_a_regular_file = || corrupt(object, "it is not a regular file");
@@ -171,7 +171,7 @@ pub fn own_user() -> u32 {
     Uid::as_raw(geteuid())
 }
 
-/// Returns the user whose objects a reader trusts, and true if it trusts those of root, too.
+/// Returns the user whose objects a reader trusts, and true if it also trusts those of root.
 /// `owner` is the user that the program named, if any.
 pub fn trusted_users(owner: Option<u32>) -> (u32, bool) {
     (owner.unwrap_or_else(own_user), owner.is_none())
@@ -187,7 +187,7 @@ pub fn reopen(object: &str, file: &File) -> Result<File> {
         .map_err(|error| failure(object, "reopen", error))
 }
 
-/// Returns true if another opening of `file` holds its write lock.
+/// Returns true if another open file description of `file` holds its write lock.
 pub fn is_held(object: &str, file: &File) -> Result<bool> {
     lock::is_held(file, Span::WHOLE).map_err(|errno| failure(object, "query the lock of", errno))
 }

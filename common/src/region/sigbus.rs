@@ -58,7 +58,7 @@ impl Watched {
         Self(watch)
     }
 
-    /// Returns true if all reads were within the file until now.
+    /// Returns true if every access so far was within the file.
     #[inline]
     pub fn is_whole(&self) -> bool {
         // Another thread's fault may have mapped the zeros that were read. Its handler set the mark
@@ -163,8 +163,8 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let handler = BEFORE.0.load(Ordering::Relaxed);
     match handler {
         // SAFETY: these are single calls that a handler can make. When the handler returns, the
-        // access is repeated and the process is killed as if this handler had never been installed.
-        // A signal that was sent by a process is raised again.
+        // access is repeated, and the process is killed as if this handler had never been
+        // installed. A signal that a process sent is raised again.
         libc::SIG_DFL | libc::SIG_IGN => unsafe {
             libc::signal(signal, libc::SIG_DFL);
             if (*info).si_code <= 0 {

@@ -47,15 +47,6 @@ fn region_that_cannot_take_its_name_leaves_nothing() {
 }
 
 #[test]
-fn slot_beyond_those_of_a_region_is_not_acknowledged() {
-    let region = PublisherRegion::create(&name("slotless"), &options()).unwrap();
-    region.acknowledge(3, 7, 0);
-    region.acknowledge(4, 8, 0);
-    assert_eq!(region.acknowledged(3, 7), Some(0));
-    assert_eq!(region.acknowledged(4, 8), None);
-}
-
-#[test]
 fn region_is_found_by_its_name_and_mapped_read_only() {
     let name = name("name");
     let region = PublisherRegion::create(&name, &options()).unwrap();
@@ -173,6 +164,8 @@ fn growth_beyond_the_capacity_is_an_error() {
 #[test]
 fn slot_out_of_range_is_never_acknowledged() {
     let region = PublisherRegion::create(&name("slots"), &options()).unwrap();
+    region.acknowledge(3, 7, 0);
+    assert_eq!(region.acknowledged(3, 7), Some(0));
     for slot in [4, 1 << 62, usize::MAX] {
         region.acknowledge(slot, 7, 0);
         assert_eq!(region.acknowledged(slot, 7), None);
