@@ -136,7 +136,7 @@ impl ParkState {
     /// found no commit and the subscriber may park.
     pub(super) fn spin(&self, region: &ReaderRegion, version: u64, until: Instant) -> bool {
         let commit = &region.words()[header::COMMIT];
-        !spin::spin_until(commit, version, until) && self.sleep.is_some()
+        !spin::spin(commit, version, || Instant::now() >= until) && self.sleep.is_some()
     }
 
     /// Joins the publisher's registry, unless the subscriber already has an entry there. Without an
