@@ -29,7 +29,7 @@ static FORKS: AtomicU64 = AtomicU64::new(0);
 /// cost nothing.
 static DESCRIPTORS: [AtomicU64; 1 << 14] = [const { AtomicU64::new(0) }; 1 << 14];
 /// `/dev/null`, which replaces private descriptors in children.
-static NOTHING: OnceLock<File> = OnceLock::new();
+static DEV_NULL: OnceLock<File> = OnceLock::new();
 /// True if descriptors had to be closed in this process when it was forked, so that their numbers
 /// are free.
 static CLOSED: AtomicBool = AtomicBool::new(false);
@@ -81,10 +81,10 @@ impl ForkSafeFd {
     /// Wraps a file. Call it before taking a lock: a child that is forked between the two then does
     /// not share the lock.
     pub fn new(file: File) -> Self {
-        if NOTHING.get().is_none() {
-            let nothing = File::options().read(true).custom_flags(libc::O_PATH).open("/dev/null");
+        if DEV_NULL.get().is_none() {
+            let dev_null = File::options().read(true).custom_flags(libc::O_PATH).open("/dev/null");
             // If another thread has stored a file first, this one is closed.
-            let _stored = nothing.map(|nothing| NOTHING.set(nothing));
+            let _stored = dev_null.map(|dev_null| DEV_NULL.set(dev_null));
         }
         let creator = Creator::this_process();
         record(file.as_raw_fd(), true);
@@ -146,7 +146,7 @@ fn record(descriptor: RawFd, is_private: bool) {
 /// the parent's values in the child cannot close files of the child.
 extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
-    let nothing = NOTHING.get().map_or(-1, AsRawFd::as_raw_fd);
+    let dev_null = DEV_NULL.get().map_or(-1, AsRawFd::as_raw_fd);
     for (number, word) in DESCRIPTORS.iter().enumerate() {
         // Write only words that are not 0, so that the other pages stay untouched.
         let mut bits = word.load(Ordering::Relaxed);
@@ -162,7 +162,7 @@ extern "C" fn in_child() {
             unsafe {
                 // This fails without `/dev/null`, and above the limit of open files if that was
                 // lowered.
-                if libc::dup3(nothing, descriptor, libc::O_CLOEXEC) == -1 {
+                if libc::dup3(dev_null, descriptor, libc::O_CLOEXEC) == -1 {
                     libc::close(descriptor);
                     CLOSED.store(true, Ordering::Relaxed);
                 }

@@ -31,13 +31,13 @@ struct Watch {
     /// The addresses of the mapping. Empty while the entry belongs to no mapping.
     addresses: Interval,
     writable: AtomicBool,
-    cut: AtomicBool,
+    mark: AtomicBool,
     next: AtomicPtr<Watch>,
 }
 
 static WATCHES: AtomicPtr<Watch> = AtomicPtr::new(null_mut());
 /// The previous handler of SIGBUS, as a function and its flags.
-static BEFORE: (AtomicUsize, AtomicU64) = (AtomicUsize::new(libc::SIG_DFL), AtomicU64::new(0));
+static PREVIOUS: (AtomicUsize, AtomicU64) = (AtomicUsize::new(libc::SIG_DFL), AtomicU64::new(0));
 
 /// A mapping's entry in the list, until it is dropped. Drop it before the memory is unmapped.
 pub struct Watched(&'static Watch);
@@ -48,7 +48,7 @@ impl Watched {
         static INSTALLED: Once = Once::new();
         INSTALLED.call_once(install);
         let watch = free_watch();
-        watch.cut.store(false, Ordering::Relaxed);
+        watch.mark.store(false, Ordering::Relaxed);
         watch.writable.store(writable, Ordering::Relaxed);
         // Only the owner of an entry replaces its addresses. A handler that finds an address in
         // them also sees the two stores above.
@@ -65,7 +65,7 @@ impl Watched {
         // before it mapped them. Partner: the store in `fill`. Without the fence the mark could be
         // loaded before the values.
         fence(Ordering::Acquire);
-        !self.0.cut.load(Ordering::Relaxed)
+        !self.0.mark.load(Ordering::Relaxed)
     }
 }
 
@@ -87,7 +87,7 @@ fn free_watch() -> &'static Watch {
         taken: AtomicBool::new(true),
         addresses: Interval::empty(),
         writable: AtomicBool::new(false),
-        cut: AtomicBool::new(false),
+        mark: AtomicBool::new(false),
         next: AtomicPtr::new(null_mut()),
     }));
     let linked = WATCHES.fetch_update(Ordering::AcqRel, Ordering::Acquire, |first| {
@@ -119,8 +119,8 @@ fn install() {
     // SAFETY: both structs are valid, and the handler is async-signal-safe. The call cannot fail
     // for SIGBUS.
     unsafe { libc::sigaction(libc::SIGBUS, &action, &mut before) };
-    BEFORE.0.store(before.sa_sigaction, Ordering::Relaxed);
-    BEFORE.1.store(before.sa_flags as u64, Ordering::Release);
+    PREVIOUS.0.store(before.sa_sigaction, Ordering::Relaxed);
+    PREVIOUS.1.store(before.sa_flags as u64, Ordering::Release);
 }
 
 extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
@@ -139,7 +139,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
 
 /// Sets the mark, then maps a page of zeros at `address`.
 fn fill(watch: &Watch, address: usize) -> bool {
-    watch.cut.store(true, Ordering::SeqCst);
+    watch.mark.store(true, Ordering::SeqCst);
     let writable = watch.writable.load(Ordering::Relaxed);
     let access = if writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
     // SAFETY: sysconf and mmap are single calls that a handler can make. The page is within a
@@ -159,8 +159,8 @@ fn fill(watch: &Watch, address: usize) -> bool {
 
 /// Passes a fault at an unrelated address to the previous handler.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    let flags = BEFORE.1.load(Ordering::Acquire) as c_int;
-    let handler = BEFORE.0.load(Ordering::Relaxed);
+    let flags = PREVIOUS.1.load(Ordering::Acquire) as c_int;
+    let handler = PREVIOUS.0.load(Ordering::Relaxed);
     match handler {
         // SAFETY: these are single calls that a handler can make. When the handler returns, the
         // access is repeated, and the process is killed as if this handler had never been
