@@ -133,18 +133,18 @@ impl FromStr for Bool {
 }
 
 macro_rules! kinds {
-    ($trait_of_keys:ident: $($field:ty => $kind:ident),+) => {
+    ($($field:ty => $kind:ident),+) => {
         $(
             impl FieldKind for $field {
                 const KIND: Kind = Kind::$kind;
             }
-            impl $trait_of_keys for $field {}
+            impl KeyKind for $field {}
         )+
     };
 }
 
-kinds!(KeyKind: u8 => U8, u16 => U16, u32 => U32, u64 => U64, i8 => I8, i16 => I16, i32 => I32, i64 => I64);
-kinds!(KeyKind: Bool => Bool, Ipv4 => Ipv4, Ipv6 => Ipv6, IpNet => IpNet, Mac => Mac, Timestamp => Timestamp);
+kinds!(u8 => U8, u16 => U16, u32 => U32, u64 => U64, i8 => I8, i16 => I16, i32 => I32, i64 => I64);
+kinds!(Bool => Bool, Ipv4 => Ipv4, Ipv6 => Ipv6, IpNet => IpNet, Mac => Mac, Timestamp => Timestamp);
 
 impl FieldKind for f32 {
     const KIND: Kind = Kind::F32;
