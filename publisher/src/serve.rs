@@ -24,7 +24,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     input::check(args)?;
     refuse_early(&args.name)?;
     // Before `Shutdown` is installed, which would treat SIGHUP as a request to stop.
-    let hangups = matches!(args.from, From::File(_)).then(file::sighup::Hangups::take);
+    let hangups = matches!(args.from, From::File(_)).then(file::sighup::Hangups::open);
     let hangups = hangups.transpose()?;
     let stop = Shutdown::install()?;
     // Before the table is opened, so that an address in use fails without creating a table.

@@ -185,7 +185,7 @@ pub fn read(
     settings: &Settings,
     former: Option<&Schema>,
 ) -> Result<Table, CliError> {
-    let file = File::new(bytes, dialect)?;
+    let file = CsvFile::new(bytes, dialect)?;
     file.check_delimiter()?;
     let mut remarks: Vec<String> = file.header.renamed().into_iter().collect();
     let (schema, fields) = match &settings.declared {
@@ -206,7 +206,7 @@ pub fn read(
     Ok(Table { snapshot: rows.into_snapshot(), remarks })
 }
 
-struct File<'b> {
+struct CsvFile<'b> {
     bytes: &'b [u8],
     dialect: Dialect,
     header: Header,
@@ -218,7 +218,7 @@ fn records(bytes: &[u8], dialect: Dialect) -> impl Iterator<Item = Record<'_>> {
     std::iter::from_fn(move || decoder.next(&mut rest, true))
 }
 
-impl<'b> File<'b> {
+impl<'b> CsvFile<'b> {
     fn new(bytes: &'b [u8], dialect: Dialect) -> Result<Self, CliError> {
         let Some(first) = records(bytes, dialect).next() else {
             let reason = match dialect.has_header {

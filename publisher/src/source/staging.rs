@@ -59,8 +59,8 @@ fn stage(
     refused.take(if stops_at_first { 1 } else { usize::MAX }).collect()
 }
 
-/// An open transaction: the changes since `begin`.
-struct Open {
+/// The changes since `begin`.
+struct OpenTransaction {
     begin: u64,
     changes: Vec<Numbered>,
     size: usize,
@@ -73,7 +73,7 @@ struct Open {
 pub struct Staging {
     is_strict: bool,
     batch: Vec<Numbered>,
-    open: Option<Open>,
+    open: Option<OpenTransaction>,
     refused: u64,
     dropped: u64,
     code: u8,
@@ -186,7 +186,8 @@ impl Staging {
             let reason = format!("`begin` inside the transaction of line {}", open.begin);
             return self.refuse((line, BAD, reason));
         }
-        self.open = Some(Open { begin: line, changes: Vec::new(), size: 0, has_refused: false });
+        self.open =
+            Some(OpenTransaction { begin: line, changes: Vec::new(), size: 0, has_refused: false });
         Ok(())
     }
 

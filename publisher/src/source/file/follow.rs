@@ -8,8 +8,8 @@
 //! 4. A file can change within one tick of the kernel's clock and keep its metadata, so a version
 //!    that was young when it was read is read once more.
 //!
-//! [`Follow`] uses no clock and no file: its input is times and identities, and its output is what
-//! to do.
+//! [`ReadSchedule`] uses no clock and no file: its input is times and identities, and its output is
+//! the action that is due.
 
 use std::fs::Metadata;
 use std::io;
@@ -68,7 +68,7 @@ pub enum Due {
 }
 
 #[derive(Debug)]
-pub struct Follow {
+pub struct ReadSchedule {
     /// Maximum time for which a file that keeps changing is not read.
     patience: Duration,
     /// The version that was read last, or `None` if the file is known to be gone.
@@ -87,14 +87,14 @@ struct Change {
     is_finished: bool,
 }
 
-impl Follow {
+impl ReadSchedule {
     pub fn new(patience: Duration) -> Self {
         Self { patience, seen: None, change: None, again: None }
     }
 
     /// Records the current identity of the file, `None` if it does not exist. `is_finished` means
     /// that its writer has just closed it or renamed it into place.
-    pub fn look(&mut self, now: Instant, identity: Option<Identity>, is_finished: bool) {
+    pub fn record(&mut self, now: Instant, identity: Option<Identity>, is_finished: bool) {
         if identity == self.seen {
             self.change = None;
             return;
@@ -116,7 +116,7 @@ impl Follow {
 
     /// Records that the version `identity` has been read. `is_young` means that it may have changed
     /// since without changing its metadata.
-    pub fn read(&mut self, now: Instant, identity: Option<Identity>, is_young: bool) {
+    pub fn record_read(&mut self, now: Instant, identity: Option<Identity>, is_young: bool) {
         self.seen = identity;
         if is_young {
             self.force(now + QUIET);
@@ -126,10 +126,10 @@ impl Follow {
     /// Records that the file was missing when it was to be read. Returns true if it may be missing
     /// for an instant only: then the disappearance counts as a change that was seen now, and the
     /// file is read again if it returns.
-    pub fn misses(&mut self, now: Instant) -> bool {
+    pub fn record_missing(&mut self, now: Instant) -> bool {
         let may_be_back = self.seen.is_some();
         if may_be_back {
-            self.look(now, None, false);
+            self.record(now, None, false);
             self.force(now + QUIET);
         }
         may_be_back
@@ -147,7 +147,7 @@ impl Follow {
     }
 
     /// Returns the action that is due, and marks it as done.
-    pub fn take(&mut self, now: Instant) -> Option<Due> {
+    pub fn take_due(&mut self, now: Instant) -> Option<Due> {
         if self.due()? > now {
             return None;
         }

@@ -23,7 +23,7 @@ mod reader;
 pub mod sighup;
 mod watch;
 
-use follow::{Due, Follow, Identity};
+use follow::{Due, Identity, ReadSchedule};
 use reader::{Former, Outcome, Reader, Reading};
 use sighup::{Hangups, Request};
 use watch::Watch;
@@ -47,8 +47,8 @@ pub struct File {
     watch: Watch,
     hangups: Hangups,
     stop: Shutdown,
-    follow: Follow,
-    next_look: Instant,
+    schedule: ReadSchedule,
+    next_check: Instant,
     former: Former,
     /// The snapshot to publish, and the time of the next attempt.
     fresh: Option<(Snapshot, Instant)>,
@@ -92,8 +92,8 @@ impl File {
             watch: Watch::new(path),
             hangups,
             stop: stop.clone(),
-            follow: Follow::new(patience),
-            next_look: Instant::now(),
+            schedule: ReadSchedule::new(patience),
+            next_check: Instant::now(),
             former: Former::default(),
             fresh: None,
             has_published: false,
@@ -119,7 +119,7 @@ impl File {
                 file.finish_read(reading)?;
                 return Ok(Some(file));
             }
-            file.look(Instant::now());
+            file.check(Instant::now());
         }
     }
 
@@ -128,26 +128,26 @@ impl File {
     }
 
     /// Handles SIGHUP. Checks the file if there are inotify events or the check is due.
-    fn look(&mut self, now: Instant) {
+    fn check(&mut self, now: Instant) {
         match self.hangups.request() {
             Some(Request::End) => self.stop.request(),
             Some(Request::Read) => {
                 // Read the file even if it has not changed.
                 self.former.fingerprint = None;
-                self.follow.force(now);
+                self.schedule.force(now);
                 self.reloads = self.reloads.wrapping_add(1);
             }
             None => {}
         }
         let events = self.watch.events();
-        if events.is_none() && now < self.next_look {
+        if events.is_none() && now < self.next_check {
             return;
         }
-        self.next_look = now + CHECK_INTERVAL;
+        self.next_check = now + CHECK_INTERVAL;
         self.arm();
         let identity = Identity::of_path(&self.path)
             .inspect_err(|error| tracing::debug!("{}: {error}", self.path.display()));
-        self.follow.look(now, identity.ok(), events.unwrap_or_default());
+        self.schedule.record(now, identity.ok(), events.unwrap_or_default());
     }
 
     fn arm(&mut self) {
@@ -164,7 +164,7 @@ impl File {
         if self.reader.is_busy() {
             return Ok(());
         }
-        match self.follow.take(now) {
+        match self.schedule.take_due(now) {
             None => Ok(()),
             Some(Due::Gone) => {
                 self.reloads_done = self.reloads;
@@ -176,7 +176,7 @@ impl File {
                     return Ok(());
                 };
                 // The lack of threads may be temporary.
-                self.follow.force(now + RETRY);
+                self.schedule.force(now + RETRY);
                 self.reloads_done = self.reloads;
                 self.report(&CliError::new(5, error.to_string()), false)
             }
@@ -186,12 +186,12 @@ impl File {
     /// Processes a finished read. A good table becomes the snapshot to publish.
     fn finish_read(&mut self, reading: Reading) -> Result<(), CliError> {
         let now = Instant::now();
-        if matches!(reading.outcome, Outcome::Gone) && self.follow.misses(now) {
+        if matches!(reading.outcome, Outcome::Gone) && self.schedule.record_missing(now) {
             // A file that comes back is parsed again even if its bytes are the same.
             self.former.fingerprint = None;
             return Ok(());
         }
-        self.follow.read(now, reading.identity, reading.is_young);
+        self.schedule.record_read(now, reading.identity, reading.is_young);
         self.reloads_done = self.reloads_begun;
         match reading.outcome {
             // The writer may not have finished. The file is read again once it is not young any
@@ -291,9 +291,9 @@ impl Source for File {
     }
 
     fn due(&self) -> Option<Instant> {
-        let to_read = self.follow.due().filter(|_| !self.reader.is_busy());
+        let to_read = self.schedule.due().filter(|_| !self.reader.is_busy());
         let to_publish = self.fresh.as_ref().map(|(_, due)| *due);
-        let dues = [to_read, to_publish, Some(self.next_look)];
+        let dues = [to_read, to_publish, Some(self.next_check)];
         dues.into_iter().flatten().min()
     }
 
@@ -303,7 +303,7 @@ impl Source for File {
         }
         let now = Instant::now();
         self.publish(now, publisher)?;
-        self.look(now);
+        self.check(now);
         self.begin_read(now).map_err(SourceError::Input)?;
         Ok(Progress::Following)
     }

@@ -30,13 +30,13 @@ pub enum Request {
 
 pub struct Hangups {
     signals: SignalFd,
-    judge: Judge,
+    classifier: Classifier,
 }
 
 impl Hangups {
     /// Blocks SIGHUP and opens a signalfd for it. Call it once per process, before other threads
     /// start and before another handler is installed.
-    pub fn take() -> Result<Self, CliError> {
+    pub fn open() -> Result<Self, CliError> {
         let are_ignored = cli::ignores_hangup();
         let mut hangup = SigSet::empty();
         hangup.add(Signal::SIGHUP);
@@ -45,8 +45,8 @@ impl Hangups {
             .thread_block()
             .and_then(|()| SignalFd::with_flags(&hangup, flags))
             .map_err(|errno| CliError::new(1, format!("cannot wait for SIGHUP: {errno}")))?;
-        let judge = Judge::new(are_ignored, has_terminal());
-        Ok(Self { signals, judge })
+        let classifier = Classifier::new(are_ignored, has_terminal());
+        Ok(Self { signals, classifier })
     }
 
     pub fn descriptor(&self) -> BorrowedFd<'_> {
@@ -57,10 +57,10 @@ impl Hangups {
     /// the terminal is noticed in time.
     pub fn request(&mut self) -> Option<Request> {
         let now = Instant::now();
-        self.judge.look(now, has_terminal());
-        let mut request = self.judge.late();
+        self.classifier.observe(now, has_terminal());
+        let mut request = self.classifier.late_hangup();
         while let Ok(Some(signal)) = self.signals.read_signal() {
-            request = request.max(self.judge.judge(now, signal.ssi_code == SI_KERNEL));
+            request = request.max(self.classifier.classify(now, signal.ssi_code == SI_KERNEL));
         }
         request
     }
@@ -73,7 +73,7 @@ fn has_terminal() -> bool {
 
 /// Distinguishes hang-ups of the terminal from requests by processes.
 #[derive(Debug, Default)]
-struct Judge {
+struct Classifier {
     are_ignored: bool,
     has_terminal: bool,
     lost: Option<Instant>,
@@ -81,29 +81,29 @@ struct Judge {
     sent: Option<Instant>,
 }
 
-impl Judge {
+impl Classifier {
     fn new(are_ignored: bool, has_terminal: bool) -> Self {
         Self { are_ignored, has_terminal, ..Self::default() }
     }
 
     /// Records whether the process has a controlling terminal now.
-    fn look(&mut self, now: Instant, has_terminal: bool) {
+    fn observe(&mut self, now: Instant, has_terminal: bool) {
         if self.has_terminal && !has_terminal {
             self.lost = Some(now);
         }
         self.has_terminal = has_terminal;
     }
 
-    fn judge(&mut self, now: Instant, is_from_kernel: bool) -> Option<Request> {
+    fn classify(&mut self, now: Instant, is_from_kernel: bool) -> Option<Request> {
         if is_from_kernel {
             return (!self.are_ignored).then_some(Request::End);
         }
         self.sent = Some(now);
-        Some(self.late().unwrap_or(Request::Read))
+        Some(self.late_hangup().unwrap_or(Request::Read))
     }
 
     /// Returns [`Request::End`] if an earlier signal turns out to have been caused by the terminal.
-    fn late(&self) -> Option<Request> {
+    fn late_hangup(&self) -> Option<Request> {
         let (lost, sent) = (self.lost?, self.sent?);
         let apart = lost.max(sent) - lost.min(sent);
         (apart < TOGETHER && !self.are_ignored).then_some(Request::End)
@@ -118,35 +118,35 @@ mod tests {
     fn hangup_of_the_terminal_ends_the_program() {
         let now = Instant::now();
         let later = now + TOGETHER * 2;
-        let mut judge = Judge::new(false, true);
-        assert_eq!(judge.judge(now, true), Some(Request::End));
-        assert_eq!(judge.judge(now, false), Some(Request::Read));
+        let mut classifier = Classifier::new(false, true);
+        assert_eq!(classifier.classify(now, true), Some(Request::End));
+        assert_eq!(classifier.classify(now, false), Some(Request::Read));
         // The shell disowned this process, and its terminal hangs up later. Much later a process
         // requests a reload.
-        judge.look(later, false);
-        assert_eq!(judge.late(), None);
-        assert_eq!(judge.judge(later + TOGETHER, false), Some(Request::Read));
+        classifier.observe(later, false);
+        assert_eq!(classifier.late_hangup(), None);
+        assert_eq!(classifier.classify(later + TOGETHER, false), Some(Request::Read));
         // A shell passes the hang-up on, before or after the loss of the terminal is
         // noticed.
-        judge.look(later, true);
-        judge.look(later, false);
-        assert_eq!(judge.judge(later, false), Some(Request::End));
-        let mut judge = Judge::new(false, true);
-        assert_eq!(judge.judge(now, false), Some(Request::Read));
-        judge.look(now, false);
-        assert_eq!(judge.late(), Some(Request::End));
+        classifier.observe(later, true);
+        classifier.observe(later, false);
+        assert_eq!(classifier.classify(later, false), Some(Request::End));
+        let mut classifier = Classifier::new(false, true);
+        assert_eq!(classifier.classify(now, false), Some(Request::Read));
+        classifier.observe(now, false);
+        assert_eq!(classifier.late_hangup(), Some(Request::End));
     }
 
     #[test]
     fn without_a_terminal_or_with_nohup_sighup_is_a_reload() {
         let now = Instant::now();
-        let mut service = Judge::new(false, false);
-        service.look(now, false);
-        assert_eq!(service.judge(now, false), Some(Request::Read));
-        let mut nohup = Judge::new(true, true);
-        nohup.look(now, false);
-        assert_eq!(nohup.judge(now, true), None);
-        assert_eq!(nohup.judge(now, false), Some(Request::Read));
-        assert_eq!(nohup.late(), None);
+        let mut service = Classifier::new(false, false);
+        service.observe(now, false);
+        assert_eq!(service.classify(now, false), Some(Request::Read));
+        let mut nohup = Classifier::new(true, true);
+        nohup.observe(now, false);
+        assert_eq!(nohup.classify(now, true), None);
+        assert_eq!(nohup.classify(now, false), Some(Request::Read));
+        assert_eq!(nohup.late_hangup(), None);
     }
 }

@@ -97,7 +97,7 @@ impl<M: Model> Follow<M> {
             due_whole: None,
             due_again: None,
             failed_dumps: 0,
-            reports: Reports::of(M::NAME),
+            reports: Reports::new(M::NAME),
             has_published: false,
         })
     }

@@ -9,7 +9,7 @@ const WARN_AFTER: u32 = 5;
 /// The reports about one table.
 #[derive(Default)]
 pub struct Reports {
-    what: &'static str,
+    table: &'static str,
     pub events: u64,
     pub dumps: u64,
     failed_dumps: u64,
@@ -20,17 +20,17 @@ pub struct Reports {
 }
 
 impl Reports {
-    pub fn of(what: &'static str) -> Self {
-        Self { what, ..Self::default() }
+    pub fn new(table: &'static str) -> Self {
+        Self { table, ..Self::default() }
     }
 
     pub fn overrun(&mut self) {
         self.overruns += 1;
-        let what = self.what;
-        tracing::info!("{what}: overrun");
+        let table = self.table;
+        tracing::info!("{table}: overrun");
         if !std::mem::replace(&mut self.has_warned_overrun, true) {
             tracing::warn!(
-                "{what}: events were lost because the receive buffer was full: everything is read again, now and whenever this \
+                "{table}: events were lost because the receive buffer was full: everything is read again, now and whenever this \
                  happens; raise --receive-buffer (and net.core.rmem_max)"
             );
         }
@@ -39,15 +39,15 @@ impl Reports {
     /// Reports that a dump could not be used, the last of `times` such dumps in a row.
     pub fn dump_failed(&mut self, why: &[String], times: u32) {
         self.failed_dumps += 1;
-        let what = self.what;
+        let table = self.table;
         let why = match why {
             [] => "the table changed during the dump, or the kernel did not answer".to_owned(),
             why => why.join(", "),
         };
-        tracing::info!("{what}: dumping again: {why}");
+        tracing::info!("{table}: dumping again: {why}");
         if times == WARN_AFTER {
             tracing::warn!(
-                "{what}: {times} dumps failed, the last one because {why}; the rows stay as they are until a dump succeeds"
+                "{table}: {times} dumps failed, the last one because {why}; the rows stay as they are until a dump succeeds"
             );
         }
     }
@@ -56,18 +56,18 @@ impl Reports {
     pub fn capacity(&mut self, message: Option<String>) {
         let lacked_capacity = std::mem::replace(&mut self.lacks_capacity, message.is_some());
         if let Some(message) = message.filter(|_| !lacked_capacity) {
-            status(format_args!("{}: {message}", self.what));
+            status(format_args!("{}: {message}", self.table));
         }
     }
 
     pub fn malformed(&mut self, why: &str) {
-        let what = self.what;
+        let table = self.table;
         if !std::mem::replace(&mut self.has_warned_malformed, true) {
             status(format_args!(
-                "{what}: ignoring a malformed message of the kernel, and all further ones: {why}"
+                "{table}: ignoring a malformed message of the kernel, and all further ones: {why}"
             ));
         }
-        tracing::debug!("{what}: malformed message: {why}");
+        tracing::debug!("{table}: malformed message: {why}");
     }
 
     pub fn summary(&self) -> String {

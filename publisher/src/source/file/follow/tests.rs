@@ -16,57 +16,57 @@ fn versions<const N: usize>() -> [Option<Identity>; N] {
 }
 
 /// Returns the state after `seen` has been read.
-fn following(seen: Option<Identity>) -> Follow {
-    let mut follow = Follow::new(PATIENCE);
-    follow.read(Instant::now(), seen, false);
-    follow
+fn following(seen: Option<Identity>) -> ReadSchedule {
+    let mut schedule = ReadSchedule::new(PATIENCE);
+    schedule.record_read(Instant::now(), seen, false);
+    schedule
 }
 
 #[test]
 fn finished_version_is_read_at_once_and_only_once() {
     let [one, two] = versions();
     let now = Instant::now();
-    let mut follow = following(one);
-    follow.look(now, one, true);
-    assert_eq!((follow.due(), follow.take(now)), (None, None));
-    follow.look(now, two, true);
-    assert_eq!(follow.due(), Some(now));
-    assert_eq!(follow.take(now), Some(Due::Read));
-    follow.read(now, two, false);
-    follow.look(now, two, true);
-    assert_eq!((follow.due(), follow.take(now)), (None, None));
+    let mut schedule = following(one);
+    schedule.record(now, one, true);
+    assert_eq!((schedule.due(), schedule.take_due(now)), (None, None));
+    schedule.record(now, two, true);
+    assert_eq!(schedule.due(), Some(now));
+    assert_eq!(schedule.take_due(now), Some(Due::Read));
+    schedule.record_read(now, two, false);
+    schedule.record(now, two, true);
+    assert_eq!((schedule.due(), schedule.take_due(now)), (None, None));
 }
 
 #[test]
 fn changed_file_is_read_after_a_quiet_time() {
     let [one, two, three] = versions();
     let now = Instant::now();
-    let mut follow = following(one);
-    follow.look(now, two, false);
-    follow.look(now + STEP, two, false);
-    assert_eq!(follow.due(), Some(now + QUIET), "a check is not a change");
-    follow.look(now + STEP, three, false);
-    assert_eq!(follow.due(), Some(now + STEP + QUIET));
-    assert_eq!(follow.take(now + QUIET), None);
-    assert_eq!(follow.take(now + STEP + QUIET), Some(Due::Read));
+    let mut schedule = following(one);
+    schedule.record(now, two, false);
+    schedule.record(now + STEP, two, false);
+    assert_eq!(schedule.due(), Some(now + QUIET), "a check is not a change");
+    schedule.record(now + STEP, three, false);
+    assert_eq!(schedule.due(), Some(now + STEP + QUIET));
+    assert_eq!(schedule.take_due(now + QUIET), None);
+    assert_eq!(schedule.take_due(now + STEP + QUIET), Some(Due::Read));
     // A finished version that changes again is not finished.
-    follow.look(now, one, true);
-    follow.look(now, two, false);
-    assert_eq!(follow.due(), Some(now + QUIET));
-    follow.look(now, three, false);
-    assert_eq!(follow.due(), None, "the file is as it was read");
+    schedule.record(now, one, true);
+    schedule.record(now, two, false);
+    assert_eq!(schedule.due(), Some(now + QUIET));
+    schedule.record(now, three, false);
+    assert_eq!(schedule.due(), None, "the file is as it was read");
 }
 
 #[test]
 fn file_that_keeps_changing_is_read_after_the_patience() {
     let versions = versions::<100>();
     let begin = Instant::now();
-    let mut follow = following(versions[0]);
+    let mut schedule = following(versions[0]);
     let mut read = 0;
     for (step, version) in (1..).zip(&versions[1..]) {
         let now = begin + STEP * step;
-        follow.look(now, *version, false);
-        read += u32::from(follow.take(now) == Some(Due::Read));
+        schedule.record(now, *version, false);
+        read += u32::from(schedule.take_due(now) == Some(Due::Read));
     }
     assert_eq!(read, 1, "in ten seconds");
 }
@@ -75,17 +75,17 @@ fn file_that_keeps_changing_is_read_after_the_patience() {
 fn file_may_be_missing_for_an_instant() {
     let [one, two] = versions();
     let now = Instant::now();
-    let mut follow = following(one);
-    follow.look(now, None, true);
-    assert_eq!(follow.due(), Some(now + QUIET));
-    follow.look(now + STEP, two, true);
-    assert_eq!(follow.take(now + STEP), Some(Due::Read));
-    follow.look(now, None, false);
-    assert_eq!(follow.take(now + QUIET), Some(Due::Gone));
-    follow.look(now, None, false);
-    assert_eq!(follow.due(), None, "reported once");
-    follow.look(now, one, true);
-    assert_eq!(follow.take(now), Some(Due::Read));
+    let mut schedule = following(one);
+    schedule.record(now, None, true);
+    assert_eq!(schedule.due(), Some(now + QUIET));
+    schedule.record(now + STEP, two, true);
+    assert_eq!(schedule.take_due(now + STEP), Some(Due::Read));
+    schedule.record(now, None, false);
+    assert_eq!(schedule.take_due(now + QUIET), Some(Due::Gone));
+    schedule.record(now, None, false);
+    assert_eq!(schedule.due(), None, "reported once");
+    schedule.record(now, one, true);
+    assert_eq!(schedule.take_due(now), Some(Due::Read));
 }
 
 #[test]
@@ -93,17 +93,17 @@ fn file_may_be_missing_for_the_instant_of_the_read() {
     let [one, two] = versions();
     let now = Instant::now();
     let due_after = |back: Option<Identity>| {
-        let mut follow = following(one);
-        follow.look(now, two, true);
-        assert_eq!(follow.take(now), Some(Due::Read));
-        assert!(follow.misses(now));
-        assert_eq!(follow.take(now), None);
-        follow.look(now + STEP, back, true);
-        let due = follow.take(now + QUIET);
+        let mut schedule = following(one);
+        schedule.record(now, two, true);
+        assert_eq!(schedule.take_due(now), Some(Due::Read));
+        assert!(schedule.record_missing(now));
+        assert_eq!(schedule.take_due(now), None);
+        schedule.record(now + STEP, back, true);
+        let due = schedule.take_due(now + QUIET);
         if due == Some(Due::Gone) {
-            assert!(!follow.misses(now), "the file is known to be gone");
+            assert!(!schedule.record_missing(now), "the file is known to be gone");
         }
-        assert_eq!(follow.take(now + QUIET), None);
+        assert_eq!(schedule.take_due(now + QUIET), None);
         due
     };
     assert_eq!(due_after(one), Some(Due::Read), "the version before");
@@ -115,16 +115,16 @@ fn file_may_be_missing_for_the_instant_of_the_read() {
 fn young_version_is_read_again_and_force_reads_at_once() {
     let [one, two] = versions();
     let now = Instant::now();
-    let mut follow = following(one);
-    follow.read(now, one, true);
-    assert_eq!(follow.take(now), None);
-    assert_eq!(follow.take(now + QUIET), Some(Due::Read));
-    assert_eq!(follow.due(), None);
-    follow.read(now, one, true);
-    follow.look(now, two, false);
-    follow.force(now);
-    assert_eq!(follow.take(now), Some(Due::Read));
-    assert_eq!(follow.due(), None, "the forced read covers it");
+    let mut schedule = following(one);
+    schedule.record_read(now, one, true);
+    assert_eq!(schedule.take_due(now), None);
+    assert_eq!(schedule.take_due(now + QUIET), Some(Due::Read));
+    assert_eq!(schedule.due(), None);
+    schedule.record_read(now, one, true);
+    schedule.record(now, two, false);
+    schedule.force(now);
+    assert_eq!(schedule.take_due(now), Some(Due::Read));
+    assert_eq!(schedule.due(), None, "the forced read covers it");
 }
 
 /// Guards against a time in the future that counts as recent until it has passed. Covers the time
