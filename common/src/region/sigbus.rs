@@ -161,13 +161,18 @@ fn fill(watch: &Watch, address: usize) -> bool {
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let flags = PREVIOUS.1.load(Ordering::Acquire) as c_int;
     let handler = PREVIOUS.0.load(Ordering::Relaxed);
+    // SAFETY: the kernel passes a valid siginfo_t.
+    let is_sent = unsafe { (*info).si_code } <= 0;
     match handler {
+        // A process sent the signal, and the program ignores it. The kernel does not allow a
+        // program to ignore a fault.
+        libc::SIG_IGN if is_sent => {}
         // SAFETY: these are single calls that a handler can make. When the handler returns, the
         // access is repeated, and the process is killed as if this handler had never been
         // installed. A signal that a process sent is raised again.
         libc::SIG_DFL | libc::SIG_IGN => unsafe {
             libc::signal(signal, libc::SIG_DFL);
-            if (*info).si_code <= 0 {
+            if is_sent {
                 libc::raise(signal);
             }
         },

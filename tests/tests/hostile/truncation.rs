@@ -125,6 +125,22 @@ fn other_sigbus_faults_still_kill_the_process() {
     publisher.close().unwrap();
 }
 
+#[test]
+fn sigbus_that_the_program_ignores_stays_ignored() {
+    let table = Table::new("ignored-fault");
+    let mut publisher = Publisher::<Item>::builder(table.name()).open().unwrap();
+    let role = role!("read", table.name());
+    let mut command = tests::clean::command("sh");
+    command.args(["-c", "trap '' BUS; exec \"$0\" \"$@\""]).arg(role.get_program());
+    let mut follower = Process::start(command.args(role.get_args()));
+    assert_eq!(follower.line(), "rows 0");
+    follower.signal(Signal::SIGBUS);
+    fill(&mut publisher, 1);
+    assert_eq!(follower.line(), format!("rows {ROWS}"));
+    assert!(follower.is_running());
+    publisher.close().unwrap();
+}
+
 /// Returns a table with rows of maximum width, so that few rows need much memory.
 fn wide_rows(table: &Table, capacity: usize) -> (UntypedPublisher, Vec<u8>) {
     let fields: Vec<String> = (0..15).map(|n| format!("t{n}:text(4096)")).collect();
