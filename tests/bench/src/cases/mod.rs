@@ -11,11 +11,14 @@ pub mod attach;
 mod awake;
 mod catch_up;
 mod commit;
+mod commit_keys;
 mod crowd;
 mod follow;
 mod idle;
 mod kinds;
+mod lookups;
 mod memory;
+mod open;
 mod parked;
 mod read;
 mod snapshot;
@@ -64,16 +67,20 @@ pub const CASES: &[Case] = &[
     read::HOT,
     read::RANDOM,
     commit::ALONE,
+    commit_keys::KEYS,
+    lookups::LOOKUPS,
     awake::AWAKE,
     parked::PARKED,
     wake::ASLEEP,
     spin::SPINNING,
     catch_up::FEW,
     attach::ATTACH,
+    open::OPEN,
     snapshot::SNAPSHOT,
     follow::FLAT_OUT,
     memory::REGION,
     memory::PROCESSES,
+    memory::READERS,
     idle::IDLE,
     kinds::KIND,
 ];
@@ -86,6 +93,8 @@ pub fn play(role: &str, arguments: &[String]) {
     match role {
         "read-host" => read::host(arguments),
         "catch-up-publisher" => catch_up::publisher(arguments),
+        "lookups-publisher" => lookups::publisher(arguments),
+        "open-host" => open::host(arguments),
         "attach-host" => attach::host(arguments),
         "snapshot-publisher" => snapshot::publisher(arguments),
         "awake-crowd" => crowd::awake(arguments),

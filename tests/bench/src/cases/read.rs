@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use common::{Publisher, Subscriber};
+use common::{Publisher, Reader, Subscriber};
 use seqlock::SeqLock;
 
 use super::{Bar, Case, bar, unique};
@@ -22,6 +22,8 @@ const MANY: usize = 1_000_000;
 const READS: usize = 10_000;
 /// Size of a batch of slower reads.
 const SOME_READS: usize = 2_500;
+/// Rows of a transaction while a table is filled: staging takes memory, too.
+const FILL: usize = 1 << 20;
 
 /// One row, again and again.
 pub const HOT: Case = Case {
@@ -31,15 +33,29 @@ pub const HOT: Case = Case {
     bars: HOT_BARS,
 };
 
-const HOT_BARS: &[Bar] = &[bar("latest", "iceoryx2 held handle", 1.0)];
+const HOT_BARS: &[Bar] = &[
+    bar("latest", "iceoryx2 held handle", 1.0),
+    bar("Entry::read", "iceoryx2 held handle", 1.3),
+    bar("Reader::get", "iceoryx2 held handle", 2.0),
+];
 
 /// Rows at random.
 pub const RANDOM: Case = Case {
     name: "read-random",
     about: "rows of 1,000,000 by keys at random",
     run: random,
-    bars: &[bar("get", "a random load of 64 bytes", 2.5), bar("get", "LMDB get", 1.0 / 15.0)],
+    bars: &[
+        bar("get", "a random load of 64 bytes", 2.5),
+        bar("get", "LMDB get", 1.0 / 15.0),
+        bar("Reader::get", "LMDB get", 0.33),
+        bar(GET_MANY, "LMDB get", 0.1),
+        bar(GET_MANY, "Reader::get", 0.4),
+    ],
 };
+
+const GET_MANY: &str = "Reader::get_many of 1,000 keys, per key";
+/// Number of keys of a call of `get_many`.
+const KEYS: usize = 1_000;
 
 fn rows(count: usize) -> impl Iterator<Item = Row> + Clone {
     (0..count as u64).map(|key| Row::new(key, 1))
@@ -66,14 +82,22 @@ pub fn host(arguments: &[String]) {
     publisher.close().expect("a live table");
 }
 
-/// A publisher of `count` rows.
+/// Returns a publisher of a table with room for `count` rows, which it holds.
 pub fn publish(name: &str, count: usize) -> Publisher<Row> {
+    publish_with_capacity(name, count, count)
+}
+
+/// Returns a publisher of a table of `count` rows.
+pub fn publish_with_capacity(name: &str, count: usize, capacity: usize) -> Publisher<Row> {
     let builder = Publisher::<Row>::builder(name);
-    let mut publisher = builder.capacity(count).open().expect("a new table");
-    let all: Vec<Row> = rows(count).collect();
-    let mut tx = publisher.begin();
-    tx.replace_with(&all).expect("room");
-    tx.commit().expect("room");
+    let mut publisher = builder.capacity(capacity).open().expect("a new table");
+    for first in (0..count).step_by(FILL) {
+        let mut tx = publisher.begin();
+        for key in first..count.min(first + FILL) {
+            tx.insert(&Row::new(key as u64, 1)).expect("room");
+        }
+        tx.commit().expect("room");
+    }
     publisher
 }
 
@@ -90,9 +114,11 @@ fn hot() -> Vec<Figure> {
     let (name, folder, _host) = start(FEW);
     let key = FEW as u64 / 2;
     let subscriber = Subscriber::<Row>::open(&name).expect("it is published");
+    let reader = Reader::<Row>::open(&name).expect("it is published");
+    let mut entry = reader.entry(&key).expect("a live table").expect("the key");
     let board = Blackboard::open(&name);
-    let reader = board.reader();
-    let handle = reader.entry::<Row>(&key).expect("the key");
+    let port = board.reader();
+    let handle = port.entry::<Row>(&key).expect("the key");
     let mut blob = blob::open(&folder.path().join("blob"));
     let lmdb = Lmdb::open(&folder.path().join("lmdb"));
     let tx = lmdb.env.read_txn().expect("a reader");
@@ -112,6 +138,16 @@ fn hot() -> Vec<Figure> {
                 black_box(*subscriber.get(black_box(&key)).expect("the key"));
             }
         }),
+        batches("Reader::get", READS, || {
+            for _ in 0..READS {
+                black_box(reader.get(black_box(&key)).expect("a live table").expect("the key"));
+            }
+        }),
+        batches("Entry::read", READS, || {
+            for _ in 0..READS {
+                black_box(entry.read().expect("a live table").expect("the key"));
+            }
+        }),
         batches("iceoryx2 held handle", READS, || {
             for _ in 0..READS {
                 black_box(*handle.get());
@@ -119,7 +155,7 @@ fn hot() -> Vec<Figure> {
         }),
         batches("iceoryx2 by key", READS / 10, || {
             for _ in 0..READS / 10 {
-                let handle = reader.entry::<Row>(black_box(&key)).expect("the key");
+                let handle = port.entry::<Row>(black_box(&key)).expect("the key");
                 black_box(*handle.get());
             }
         }),
@@ -151,10 +187,17 @@ fn hot() -> Vec<Figure> {
 fn random() -> Vec<Figure> {
     let (name, folder, _host) = start(MANY);
     let subscriber = Subscriber::<Row>::open(&name).expect("it is published");
+    let reader = Reader::<Row>::open(&name).expect("it is published");
     let lmdb = Lmdb::open(&folder.path().join("lmdb"));
     let tx = lmdb.env.read_txn().expect("a reader");
     let memory: Vec<Row> = rows(MANY).collect();
     let mut random = Random::new(7);
+    // Touch the pages of all mappings.
+    lmdb.copy_out(&mut Vec::new());
+    let all: Vec<u64> = (0..MANY as u64).collect();
+    for keys in all.chunks(KEYS) {
+        reader.get_many(keys, |_, row| assert!(row.is_some())).expect("a live table");
+    }
     vec![
         at_random("get", &mut random, |key| {
             black_box(*subscriber.get(&key).expect("the key"));
@@ -165,6 +208,10 @@ fn random() -> Vec<Figure> {
                 other => panic!("the key is there: {other:?}"),
             };
         }),
+        at_random("Reader::get", &mut random, |key| {
+            black_box(reader.get(&key).expect("a live table").expect("the key"));
+        }),
+        many_at_random(&reader, &mut random),
         at_random("LMDB get", &mut random, |key| {
             let bytes = lmdb.rows.get(&tx, &key).expect("the key").expect("a row");
             black_box(*bytemuck::from_bytes::<[u8; 64]>(bytes));
@@ -182,5 +229,16 @@ fn at_random(subject: &str, random: &mut Random, mut read: impl FnMut(u64)) -> F
         for key in keys {
             read(key as u64);
         }
+    })
+}
+
+/// Reads by many keys at a time.
+fn many_at_random(reader: &Reader<Row>, random: &mut Random) -> Figure {
+    let keys = || random.numbers(KEYS, MANY).into_iter().map(|key| key as u64).collect();
+    prepared(GET_MANY, KEYS, keys, |keys: Vec<u64>| {
+        let visit = |_, row: Option<Row>| {
+            black_box(row.expect("the key"));
+        };
+        reader.get_many(&keys, visit).expect("a live table")
     })
 }

@@ -26,26 +26,32 @@ pub struct Lmdb {
 }
 
 impl Lmdb {
-    /// Opens what is at `path`, and makes it if nothing is there.
+    /// Opens the environment at `path` for reading and writing. Creates it if it does not exist.
     ///
     /// # Panics
     /// If that fails.
     pub fn open(path: &Path) -> Self {
         std::fs::create_dir_all(path).expect("a folder");
-        let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(MAP_SIZE).max_readers(READERS);
-        // SAFETY: nobody else touches the files, and what a crash of the machine leaves is of no
-        // interest.
-        let env = unsafe {
-            options.flags(EnvFlags::NO_SYNC | EnvFlags::WRITE_MAP);
-            options.open(path)
-        }
-        .expect("an environment");
+        let env = environment(path, EnvFlags::NO_SYNC | EnvFlags::WRITE_MAP);
         let mut tx = env.write_txn().expect("a writer");
         let options = env.database_options().types::<U64<NativeEndian>, Bytes>();
         let rows = options.key_comparator::<IntegerComparator>();
         let rows = rows.create(&mut tx).expect("a table");
         tx.commit().expect("a commit");
+        Self { env, rows }
+    }
+
+    /// Opens an existing environment for reading only.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn open_to_read(path: &Path) -> Self {
+        let env = environment(path, EnvFlags::READ_ONLY);
+        let tx = env.read_txn().expect("a reader");
+        let options = env.database_options().types::<U64<NativeEndian>, Bytes>();
+        let rows = options.key_comparator::<IntegerComparator>();
+        let rows = rows.open(&tx).expect("a table").expect("a writer has created it");
+        tx.commit().expect("nothing was written");
         Self { env, rows }
     }
 
@@ -72,4 +78,12 @@ impl Lmdb {
         let all = self.rows.iter(&tx).expect("a table");
         rows.extend(all.map(|row| bytemuck::pod_read_unaligned::<Row>(row.expect("a row").1)));
     }
+}
+
+fn environment(path: &Path, flags: EnvFlags) -> Env<WithoutTls> {
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options.map_size(MAP_SIZE).max_readers(READERS);
+    // SAFETY: nobody else touches the files, and what a crash of the machine leaves is of no
+    // interest.
+    unsafe { options.flags(flags).open(path) }.expect("an environment")
 }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use common::Subscriber;
+use common::{Reader, Subscriber};
 
 use super::super::read::publish;
 use crate::other::serve;
@@ -12,19 +12,22 @@ use crate::peers::blob::{self, Blob};
 use crate::peers::lmdb::Lmdb;
 use crate::row::Row;
 
-/// Rows of the table.
-pub const ROWS: usize = 100_000;
 /// iceoryx2 looks a key up by looking at all of them: the time until a process holds an entry for
 /// each grows with their square.
 pub const FEW: usize = 1_000;
+
+/// Number of keys of a call of `get_many`. It divides the number of rows.
+const KEYS: usize = 1_000;
 
 /// A way of sharing a table.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// Not at all: what such a process takes by itself.
     Nothing,
-    /// This one.
+    /// This one, with a copy in each reader.
     Tablecast,
+    /// This one, with readers that read in place.
+    TablecastReader,
     /// LMDB.
     Lmdb,
     /// mmap-sync.
@@ -35,14 +38,21 @@ pub enum Way {
 
 impl Way {
     /// All of them, in the report's order.
-    pub const ALL: [Self; 5] =
-        [Self::Nothing, Self::Tablecast, Self::Lmdb, Self::Blob, Self::Blackboard];
+    pub const ALL: [Self; 6] = [
+        Self::Nothing,
+        Self::Tablecast,
+        Self::TablecastReader,
+        Self::Lmdb,
+        Self::Blob,
+        Self::Blackboard,
+    ];
 
     /// Name in the report.
     pub fn name(self) -> &'static str {
         match self {
             Self::Nothing => "nothing opened",
             Self::Tablecast => "Tablecast",
+            Self::TablecastReader => "Tablecast, Reader",
             Self::Lmdb => "LMDB",
             Self::Blob => "mmap-sync",
             Self::Blackboard => "iceoryx2, 1,000 rows only",
@@ -59,9 +69,9 @@ fn rows(count: usize) -> impl Iterator<Item = Row> {
     (0..count as u64).map(|key| Row::new(key, 1))
 }
 
-fn told(arguments: &[String]) -> (Way, &str, PathBuf) {
-    let [way, name, folder] = arguments else { panic!("way, name, folder") };
-    (Way::named(way), name, PathBuf::from(folder))
+fn told(arguments: &[String]) -> (Way, &str, PathBuf, usize) {
+    let [way, name, folder, count] = arguments else { panic!("way, name, folder, count") };
+    (Way::named(way), name, PathBuf::from(folder), count.parse().expect("a number"))
 }
 
 fn hold() {
@@ -70,24 +80,24 @@ fn hold() {
 
 /// Writes the table, and holds it.
 pub fn host(arguments: &[String]) {
-    let (way, name, folder) = told(arguments);
+    let (way, name, folder, count) = told(arguments);
     match way {
         Way::Nothing => hold(),
-        Way::Tablecast => {
-            let publisher = publish(name, ROWS);
+        Way::Tablecast | Way::TablecastReader => {
+            let publisher = publish(name, count);
             hold();
             publisher.close().expect("a live table");
         }
         Way::Lmdb => {
             let lmdb = Lmdb::open(&folder);
-            lmdb.put(rows(ROWS));
+            lmdb.put(rows(count));
             hold();
         }
         Way::Blob => {
             let mut file = blob::open(&folder.join("blob"));
             // Both of its files have been used, as after any two writes.
             for _ in 0..2 {
-                Blob::of(rows(ROWS)).write(&mut file);
+                Blob::of(rows(count)).write(&mut file);
             }
             hold();
         }
@@ -101,7 +111,7 @@ pub fn host(arguments: &[String]) {
 
 /// Reads all of it, and holds it.
 pub fn reader(arguments: &[String]) {
-    let (way, name, folder) = told(arguments);
+    let (way, name, folder, count) = told(arguments);
     let sum = |rows: &mut dyn Iterator<Item = u64>| {
         let sum: u64 = rows.sum();
         assert!(sum > 0, "there are rows");
@@ -111,6 +121,15 @@ pub fn reader(arguments: &[String]) {
         Way::Tablecast => {
             let subscriber = Subscriber::<Row>::open(name).expect("it is published");
             sum(&mut subscriber.iter().map(|row| row.a));
+            hold();
+        }
+        Way::TablecastReader => {
+            let reader = Reader::<Row>::open(name).expect("it is published");
+            for first in (0..count as u64).step_by(KEYS) {
+                let keys: Vec<u64> = (first..first + KEYS as u64).collect();
+                let visit = |_, row: Option<Row>| assert!(row.is_some());
+                reader.get_many(&keys, visit).expect("a live table");
+            }
             hold();
         }
         Way::Lmdb => {

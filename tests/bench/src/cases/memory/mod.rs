@@ -2,8 +2,10 @@
 
 mod holders;
 mod processes;
+mod readers;
 mod region;
 
 pub use holders::{host, reader};
 pub use processes::PROCESSES;
+pub use readers::READERS;
 pub use region::REGION;

@@ -6,13 +6,15 @@ use super::holders::Way;
 use crate::measure::{Figure, Unit};
 use crate::other::Other;
 
+/// Rows of the table.
+const ROWS: usize = 100_000;
 /// Numbers of readers.
 const READERS: [usize; 3] = [1, 10, 100];
 
 /// All processes together.
 pub const PROCESSES: Case = Case {
     name: "memory-processes",
-    about: "memory of the process that writes 100,000 rows of 64 bytes (6.4 MB) and of 1, 10 and 100 that have read all of them; shared pages counted once, what is not private is shared (by Pss and Private_* of smaps_rollup); each process begins with what it takes with nothing opened. LMDB's, mmap-sync's and iceoryx2's readers keep no copy. iceoryx2 holds 1,000 rows here: it finds a key by looking through all of them, so that the time until a process holds an entry for each grows with their square",
+    about: "memory of the process that writes 100,000 rows of 64 bytes (6.4 MB) and of 1, 10 and 100 that have read all of them; shared pages counted once, what is not private is shared (by Pss and Private_* of smaps_rollup); each process begins with what it takes with nothing opened. A Tablecast `Reader` and the readers of LMDB, mmap-sync and iceoryx2 keep no copy. iceoryx2 holds 1,000 rows here: it finds a key by looking through all of them, so that the time until a process holds an entry for each grows with their square",
     run,
     bars: &[],
 };
@@ -24,7 +26,7 @@ fn run() -> Vec<Figure> {
 fn of(way: Way) -> Vec<Figure> {
     let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
     let path = folder.path().display().to_string();
-    let arguments = [way.name().to_owned(), unique("memory"), path];
+    let arguments = [way.name().to_owned(), unique("memory"), path, ROWS.to_string()];
     let writer = Other::start("memory-host", &arguments);
     let mut readers: Vec<Other> = Vec::new();
     let mut figures = Vec::new();
@@ -56,15 +58,7 @@ impl Memory {
     fn of(process: u32) -> Self {
         let path = format!("/proc/{process}/smaps_rollup");
         let text = std::fs::read_to_string(path).expect("its own process");
-        let bytes = |name: &str| -> f64 {
-            let lines = text.lines().filter_map(|line| line.strip_prefix(name));
-            let numbers = lines.map(|rest| rest.trim_end_matches("kB").trim().parse::<f64>());
-            numbers.map(|number| number.expect("a number of the kernel")).sum::<f64>() * 1024.0
-        };
-        Self {
-            proportional: bytes("Pss:"),
-            private: bytes("Private_Clean:") + bytes("Private_Dirty:"),
-        }
+        Self { proportional: bytes(&text, "Pss:"), private: private(&text) }
     }
 
     fn and(self, other: Self) -> Self {
@@ -73,4 +67,16 @@ impl Memory {
             private: self.private + other.private,
         }
     }
+}
+
+/// Returns the pages that nobody else maps, of a text of smaps_rollup.
+pub(super) fn private(text: &str) -> f64 {
+    bytes(text, "Private_Clean:") + bytes(text, "Private_Dirty:")
+}
+
+/// Returns what the kernel gives in kB under a name.
+pub(super) fn bytes(text: &str, name: &str) -> f64 {
+    let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+    let numbers = lines.map(|rest| rest.trim_end_matches("kB").trim().parse::<f64>());
+    numbers.map(|number| number.expect("a number of the kernel")).sum::<f64>() * 1024.0
 }

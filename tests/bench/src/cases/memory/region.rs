@@ -1,6 +1,6 @@
 //! The memory of a region, per row and for unused capacity.
 
-use common::{Publisher, inspect};
+use common::{Publisher, TableInfo, inspect};
 
 use super::super::{Case, bar, unique};
 use crate::measure::{Figure, Unit};
@@ -14,12 +14,13 @@ const BESIDE: usize = 32;
 /// Bytes a row.
 pub const REGION: Case = Case {
     name: "memory-region",
-    about: "what a table of 100,000 rows takes in shared memory, header and schema included, for each row; and a table for 100,000,000 rows of 64 bytes that holds one: 8 bytes for 64 rows in the change tree and at most 256 KiB for the journal are all that unused capacity costs, and they are taken when the table is made",
+    about: "what a table of 100,000 rows takes in shared memory, header and schema included, for each row, and its key index, an object of its own; and a table for 100,000,000 rows of 64 bytes that holds one: 8 bytes for 64 rows in the change tree and at most 256 KiB for the journal are all that unused capacity costs, and they are taken when the table is made",
     run,
     bars: &[
         bar("a row of 16 bytes", "2 × 16 + 32", 1.0),
         bar("a row of 64 bytes", "2 × 64 + 32", 1.0),
         bar("a row of 256 bytes", "2 × 256 + 32", 1.0),
+        bar("the key index, a row", "12 bytes", 1.0),
     ],
 };
 
@@ -28,6 +29,8 @@ fn run() -> Vec<Figure> {
     figures.extend(row::<Wide16>());
     figures.extend(row::<Wide64>());
     figures.extend(row::<Wide256>());
+    figures.push(bytes("the key index, a row", indexed::<Wide64>() / ROWS as f64));
+    figures.push(bytes("12 bytes", 12.0));
     let one = allocated::<Wide64>(1, 1);
     let large = allocated::<Wide64>(LARGE, 1);
     figures.push(bytes("capacity for 1 row, 1 row", one));
@@ -52,6 +55,16 @@ fn row<R: Wide>() -> [Figure; 2] {
 
 /// Memory of a region for `capacity` rows that holds `rows`.
 fn allocated<R: Wide>(capacity: usize, rows: usize) -> f64 {
+    table::<R>(capacity, rows).allocated_bytes as f64
+}
+
+/// Memory of the key index of a table of [`ROWS`] rows.
+fn indexed<R: Wide>() -> f64 {
+    table::<R>(ROWS, ROWS).index_bytes.expect("an index") as f64
+}
+
+/// Describes a table for `capacity` rows that holds `rows`.
+fn table<R: Wide>(capacity: usize, rows: usize) -> TableInfo {
     let name = unique("region");
     let builder = Publisher::<R>::builder(&name).capacity(capacity);
     let mut publisher = builder.open().expect("room");
@@ -62,5 +75,5 @@ fn allocated<R: Wide>(capacity: usize, rows: usize) -> f64 {
     tx.commit().expect("room");
     let info = inspect(&name, None).expect("a live table");
     publisher.close().expect("a live table");
-    info.allocated_bytes as f64
+    info
 }
