@@ -116,24 +116,24 @@ impl EventSet {
             .map_err(|errno| failure(&self.object, "wait for", errno))
     }
 
-    /// Waits for the death of `publisher` instead of that of the previous publisher. If its pid is
-    /// not visible to this process or the system refuses a pidfd, only the re-check notices the
-    /// death.
-    pub(super) fn watch_publisher(&mut self, publisher: Option<Identity>) -> Result<()> {
-        self.forget_publisher();
-        self.publisher = publisher
+    /// Waits also for the death of `publisher`. Returns false if its pid is not visible to this
+    /// process, if it has ended, or if the system refuses a pidfd: only the re-check notices the
+    /// death then.
+    pub(super) fn watch_publisher(&mut self, publisher: Identity) -> Result<bool> {
+        self.publisher = Some(publisher)
             .filter(Identity::is_reachable)
             .and_then(|publisher| Pid::from_raw(publisher.pid as i32))
             .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
             // If the pid was reused between the two checks, the pidfd refers to another process.
-            .filter(|_| publisher.is_some_and(|publisher| publisher.is_reachable()));
-        match &self.publisher {
-            Some(descriptor) => self.add(descriptor, PUBLISHER, EpollFlags::empty()),
-            None => Ok(()),
+            .filter(|_| publisher.is_reachable());
+        if let Some(descriptor) = &self.publisher {
+            self.add(descriptor, PUBLISHER, EpollFlags::empty())?;
         }
+        Ok(self.publisher.is_some())
     }
 
-    fn forget_publisher(&mut self) {
+    /// Ends the watch of a publisher.
+    pub(super) fn forget_publisher(&mut self) {
         if let Some(publisher) = self.publisher.take() {
             self.remove_receiver(publisher);
         }

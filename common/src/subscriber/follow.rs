@@ -275,7 +275,7 @@ impl<C: Content> Follow<C> {
         let region = self.content.region();
         if self.liveness.observe(region)? {
             let alive = self.liveness.state().is_alive();
-            self.parking.watch_publisher(alive.then(|| region.publisher()))?;
+            self.parking.watch_publisher(alive.then(|| region.publisher()));
         }
         Ok(())
     }

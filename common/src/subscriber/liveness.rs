@@ -4,6 +4,7 @@
 //! cannot be sent, it re-checks at an interval whether the region still has the table's name and
 //! whether the publisher is alive.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::clock::{is_same_clock, monotonic_ns, time_namespace};
@@ -88,7 +89,7 @@ pub(super) struct Liveness {
     recheck: Duration,
     next_check_ns: u64,
     /// Time namespace of this process. A publisher in another time namespace has another clock.
-    time_namespace: u64,
+    time_namespace: OnceLock<u64>,
 }
 
 impl Liveness {
@@ -101,7 +102,7 @@ impl Liveness {
             observed: [0; 3],
             recheck,
             next_check_ns: 0,
-            time_namespace: time_namespace(),
+            time_namespace: OnceLock::new(),
         }
     }
 
@@ -182,7 +183,7 @@ impl Liveness {
     /// has another clock.
     pub(super) fn age(&self, region: &ReaderRegion, then_ns: u64) -> Option<Duration> {
         let namespace = region.word(header::TIME_NAMESPACE);
-        is_same_clock(namespace, self.time_namespace)
+        is_same_clock(namespace, *self.time_namespace.get_or_init(time_namespace))
             .then(|| Duration::from_nanos(monotonic_ns().saturating_sub(then_ns)))
     }
 }

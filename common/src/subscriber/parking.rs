@@ -68,6 +68,9 @@ pub(super) struct ParkState {
     /// True if a warning was logged that wake-ups do not work as requested.
     has_warned: bool,
     events: EventSet,
+    /// The publisher whose death will be an event from the next attempt to park on. Watching it
+    /// takes as long as opening the table, and a subscriber may never sleep.
+    unwatched: Option<Identity>,
     /// A thread that waits in place of the subscriber, if the subscriber's descriptor was
     /// requested but its kind of sleep has no descriptor.
     thread: Option<WaitThread>,
@@ -96,6 +99,7 @@ impl ParkState {
             retry_ns: 0,
             has_warned: false,
             events: EventSet::new(object)?,
+            unwatched: None,
             thread: None,
             armed: AtomicBool::new(false),
             parked: None,
@@ -257,6 +261,12 @@ impl ParkState {
         version: u64,
         until_check: Duration,
     ) -> Result<ParkEvent> {
+        if let Some(publisher) = self.unwatched.take()
+            && !self.events.watch_publisher(publisher)?
+            && publisher.is_gone()
+        {
+            return Ok(ParkEvent::CheckDue);
+        }
         if *self.armed.get_mut() {
             self.events.set_timer(until_check)?;
         }
@@ -348,9 +358,11 @@ impl ParkState {
         })
     }
 
-    /// From now on, waits for the death of `publisher`. `None` ends this.
-    pub(super) fn watch_publisher(&mut self, publisher: Option<Identity>) -> Result<()> {
-        self.events.watch_publisher(publisher)
+    /// From the next attempt to park on, the death of `publisher` is an event, and that of the
+    /// former publisher is not.
+    pub(super) fn watch_publisher(&mut self, publisher: Option<Identity>) {
+        self.events.forget_publisher();
+        self.unwatched = publisher;
     }
 
     /// Adds an interrupter. From now on the subscriber sleeps on its descriptor, whatever its kind
@@ -397,6 +409,25 @@ mod tests {
     use super::*;
     use crate::region::object::TableName;
     use crate::{Schema, UntypedPublisher};
+
+    #[test]
+    fn first_park_after_death_of_publisher_asks_for_a_check() {
+        let name = format!("unit-park-dead-{}", std::process::id());
+        let schema = Schema::parse("id:u64", None).unwrap();
+        let publisher = UntypedPublisher::builder(&name, schema).open().unwrap();
+        let (user, trust_root) = trusted_users(None);
+        let table = TableName::new(&name).unwrap();
+        let region = ReaderRegion::open(&table, user, trust_root).unwrap().unwrap();
+        let mut parking = ParkState::new(region.object(), None, Sleep::Queue.into(), None).unwrap();
+        assert_eq!(parking.join(&region), ParkEvent::WakeabilityChanged);
+        let own = region.publisher();
+        parking.watch_publisher(Some(Identity { start_time: own.start_time + 1, ..own }));
+        let mut park = || parking.park(&region, publisher.version(), Duration::ZERO).unwrap();
+        assert_eq!(park(), ParkEvent::CheckDue);
+        // The check found the same publisher, so there is no other one to watch.
+        assert_eq!(park(), ParkEvent::Parked);
+        publisher.close().unwrap();
+    }
 
     #[test]
     fn park_succeeds_at_the_last_commit_and_fails_at_an_earlier_one() {
