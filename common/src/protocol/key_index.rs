@@ -245,6 +245,12 @@ impl<'m> KeyIndexWriter<'m> {
         (geometry.words() <= words.len()).then_some(Self { words, geometry })
     }
 
+    /// Prefetches the first entry of the search for a hash, to write it.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        prefetch(&self.words[at::FIRST + self.geometry.home(hash) / 2]);
+    }
+
     /// Adds an entry. Returns its position, and true if it was free before. Returns `None` if
     /// the index is full. The publisher counts the free entries, so this happens only if another
     /// process wrote to the index.

@@ -71,6 +71,12 @@ impl PublishedIndex {
             && geometry.holds_slots(slots)
     }
 
+    /// Prefetches the entry of a key that a commit will add.
+    #[inline]
+    pub fn prefetch(&self, hash: Hash) {
+        self.object.writer().prefetch(hash.0);
+    }
+
     /// Adds the entry of a key. A commit that makes its row visible must follow.
     #[inline]
     pub fn insert(&mut self, slot: usize, hash: Hash) {

@@ -516,6 +516,7 @@ impl PublishedTable {
         let change = match index.take() {
             Some(slot) => {
                 let spare = index.stage(slot, staged.slots.len());
+                self.region.prefetch(slot, spare);
                 staged.add(slot, spare, false)
             }
             None => {
@@ -532,7 +533,8 @@ impl PublishedTable {
                 change
             }
         };
-        index.enter_row(staged.slots[change].slot as usize, row);
+        let hash = index.enter_row(staged.slots[change].slot as usize, row);
+        self.key_index.prefetch(hash);
         Ok(change)
     }
 
@@ -781,6 +783,21 @@ impl SlotKeys {
         &mut bytemuck::cast_slice_mut(&mut self.words[slot * self.stride + 1..])[..self.key_size]
     }
 
+    /// Stores the key of a row at a slot.
+    fn set_key_of_row(&mut self, slot: usize, row: &[u8]) {
+        let words = &mut self.words[slot * self.stride + 1..];
+        if let Some(word) = self.key_word {
+            words[0] = u64::from_ne_bytes(row.as_chunks().0[word]);
+            return;
+        }
+        let mut key = &mut bytemuck::cast_slice_mut(words)[..self.key_size];
+        for part in self.schema.key_parts() {
+            let (at, rest) = key.split_at_mut(part.len());
+            at.copy_from_slice(&row[part.clone()]);
+            key = rest;
+        }
+    }
+
     /// Returns the key at a slot as one word. The key must be one aligned word.
     #[inline]
     fn word(&self, slot: usize) -> u64 {
@@ -863,6 +880,9 @@ impl RowIndex {
         let slots = &self.slots;
         if key.len() != slots.key_size {
             return None;
+        }
+        if let (Some(_), Some(word)) = (slots.key_word, key.first_chunk()) {
+            return self.find_word(*word);
         }
         let hash = slots.hasher.of_key(&slots.schema, key);
         self.keys.find(hash, |slot| (slots.key(slot) == key).then_some(slot))
@@ -969,21 +989,17 @@ impl RowIndex {
         self.index_slot(slot);
     }
 
-    /// Stores a row's key at a slot and adds it to the index, which must not contain it.
-    fn enter_row(&mut self, slot: usize, row: &[u8]) {
-        let schema = Arc::clone(&self.slots.schema);
-        let mut key = self.slots.key_mut(slot);
-        for part in schema.key_parts() {
-            let (at, rest) = key.split_at_mut(part.len());
-            at.copy_from_slice(&row[part.clone()]);
-            key = rest;
-        }
-        self.index_slot(slot);
+    /// Stores a row's key at a slot and adds it to the index, which must not contain it. Returns
+    /// its hash.
+    fn enter_row(&mut self, slot: usize, row: &[u8]) -> Hash {
+        self.slots.set_key_of_row(slot, row);
+        self.index_slot(slot)
     }
 
-    fn index_slot(&mut self, slot: usize) {
+    fn index_slot(&mut self, slot: usize) -> Hash {
         let hash = self.slots.hash(slot);
         self.keys.put(hash, slot, |_| false, |other| self.slots.hash(other));
+        hash
     }
 
     /// Removes the key at a slot from the index, and returns the slot to the free slots.
