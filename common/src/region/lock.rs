@@ -81,7 +81,7 @@ pub fn try_lock(file: impl AsFd, span: Span) -> nix::Result<bool> {
     set(file, span, F_WRLCK)
 }
 
-/// Takes a shared lock, which also works on a file that is open for reading only. [`is_locked`]
+/// Takes a shared lock, which also works on a file that is open for reading only. `is_locked`
 /// reports such a lock, [`is_held`] does not. Returns false if another open file description holds
 /// the write lock there.
 ///
