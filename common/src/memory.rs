@@ -15,7 +15,7 @@ use bytemuck::{Pod, Zeroable};
 use memmap2::{Advice, MmapMut, MmapOptions};
 
 /// Size of a huge page (on x86-64, and on AArch64 with pages of 4 KiB), in words.
-const HUGE_WORDS: usize = (2 << 20) / 8;
+pub const HUGE_WORDS: usize = (2 << 20) / 8;
 /// Minimum size, in words, that is mapped from the system in whole huge pages. The allocator
 /// provides smaller sizes.
 const LARGE_WORDS: usize = HUGE_WORDS / 2;

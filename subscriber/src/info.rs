@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anstyle::Style;
 use clap_complete::ArgValueCompleter;
-use common::admin::{Listener, orphans};
+use common::admin::{Listener, huge_bytes, orphans};
 use common::{Error, Field, Schema, TableInfo, inspect};
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::Serialize;
@@ -125,6 +125,7 @@ fn members(table: &TableInfo) -> Members<Member<'_>> {
         ("registry_id", json!(format!("{:016x}", table.registry_id))),
         ("index_generation", json!(table.index_generation)),
         ("index_bytes", json!(table.index_bytes)),
+        ("huge_page_bytes", json!(huge_bytes(table))),
         ("slots", json!(table.slots)),
     ];
     let mut members =
@@ -152,6 +153,7 @@ fn write_text(
 ) -> io::Result<Cut> {
     let mut cut = Cut::default();
     let (bytes, allocated) = (cells::bytes(table.bytes), cells::bytes(table.allocated_bytes));
+    let huge = huge_bytes(table).map_or("an unknown part".to_owned(), cells::bytes);
     let row_bytes = table.schema.row_size();
     let index_bytes = table.index_bytes.map_or("not readable".to_owned(), cells::bytes);
     let subscribers = match &table.subscribers {
@@ -164,7 +166,7 @@ fn write_text(
         ("table", table.name.clone()),
         ("version", version_text(table)),
         ("rows", format!("{} of {}, {row_bytes} bytes each", table.rows, table.capacity)),
-        ("memory", format!("{allocated} in a file of {bytes}")),
+        ("memory", format!("{allocated} in a file of {bytes}, {huge} on huge pages")),
         ("publisher", publisher_text(table)),
         ("epoch", format!("{} (number of publishers so far)", table.publisher.epoch())),
         ("owner", owner(table)),

@@ -14,7 +14,7 @@ use crate::protocol::layout::{State, header};
 use crate::publisher::SILENT_AFTER;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, DIRECTORY, TableName, failure, index_name, own_user};
-use crate::region::{Header, read_words};
+use crate::region::{Header, Mapping, read_words};
 use crate::row::schema::Schema;
 use crate::subscriber::PublisherState;
 use crate::wake::registry::{self, Listener};
@@ -199,6 +199,32 @@ pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
         name: name.as_str().to_owned(),
         schema: header.schema,
     })
+}
+
+/// Returns the number of bytes of a table's region and key index that the kernel maps with huge
+/// pages, or None if this user may not read them. Whether it does is decided by the option `huge`
+/// of the mount of [`DIRECTORY`].
+///
+/// # Examples
+/// ```
+/// # use common::{Schema, UntypedPublisher, inspect, admin::huge_bytes};
+/// # fn main() -> common::Result<()> {
+/// # let name = format!("doc-huge-{}", std::process::id());
+/// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+/// let table = inspect(&name, None)?;
+/// assert!(huge_bytes(&table).unwrap() <= table.bytes + table.index_bytes.unwrap());
+/// # publisher.close()
+/// # }
+/// ```
+pub fn huge_bytes(table: &TableInfo) -> Option<u64> {
+    let region = TableName::new(&table.name).ok()?.region();
+    let index = index_name(table.region_id, table.index_generation);
+    let bytes = [region, index].map(|object| {
+        let file = object::open(&object, false, table.owner, false).ok()??;
+        let words = usize::try_from(file.metadata().ok()?.len() / 8).ok()?;
+        Mapping::read_only(&file, words).ok()?.huge_bytes()
+    });
+    Some(bytes[0]? + bytes[1]?)
 }
 
 /// Result of [`probe`].

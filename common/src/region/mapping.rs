@@ -16,7 +16,8 @@ use rustix::thread::futex::{Flags, Timespec, wait_bitset, wake, wake_bitset};
 
 use super::fork::Creator;
 use super::sigbus::Watched;
-use crate::protocol::sync::AtomicU64;
+use crate::memory::HUGE_WORDS;
+use crate::protocol::sync::{AtomicU64, Ordering};
 use crate::protocol::words::ReadOnlyWord;
 
 /// A shared read-only mapping of a file. It may extend beyond the end of the file, so that the file
@@ -38,6 +39,11 @@ impl Mapping {
     fn of(raw: MmapRaw, words: usize, writable: bool) -> std::io::Result<Self> {
         // A child of fork must not write to its parent's table, nor park as its parent.
         raw.advise(Advice::DontFork)?;
+        if words >= HUGE_WORDS {
+            // The kernel follows this if /dev/shm is mounted with `huge=advise`, and otherwise
+            // ignores it or returns an error.
+            let _advice = raw.advise(Advice::HugePage);
+        }
         let watched = Some(Watched::new(raw.as_ptr(), raw.len(), writable));
         Ok(Self { raw: ManuallyDrop::new(raw), words, process: Creator::this_process(), watched })
     }
@@ -57,6 +63,18 @@ impl Mapping {
     #[inline]
     pub fn is_whole(&self) -> bool {
         self.watched.as_ref().is_some_and(Watched::is_whole)
+    }
+
+    /// Returns the number of bytes that huge pages back, after a load from each huge page.
+    pub fn huge_bytes(&self) -> Option<u64> {
+        for word in self.words(self.words).iter().step_by(HUGE_WORDS) {
+            let _value = word.load(Ordering::Relaxed);
+        }
+        let start = format!("{:x}-", self.raw.as_ptr().addr());
+        let smaps = std::fs::read_to_string("/proc/self/smaps").ok()?;
+        let mut own = smaps.lines().skip_while(|line| !line.starts_with(&start));
+        let kib = own.find_map(|line| line.strip_prefix("ShmemPmdMapped:"))?;
+        Some(kib.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
     }
 
     /// Returns the first `words` words. They should be within the file. A read beyond the end of

@@ -22,6 +22,8 @@ use crate::cells::bytes;
 const DIRECTORY: &str = "/dev/shm";
 const MOUNT: &str = "mount -t tmpfs -o mode=1777 tmpfs /dev/shm";
 const ENLARGE: &str = "mount -o remount,size=1g /dev/shm; for a container: docker run --shm-size=1g, or an emptyDir with medium: Memory";
+/// The gain was measured with rows of 64 bytes: `huge=always` against `huge=never`.
+const HUGE_PAGES: &str = "mount -o remount,huge=always /dev/shm, and a shmem_enabled other than deny: Reader::get of random keys among a million takes 0.7 of the time, but each object takes 2 MiB or more";
 
 /// Docker's default size of `/dev/shm`, which a table of a million small rows fills.
 const SMALL_SHM: u64 = 64 << 20;
@@ -55,6 +57,7 @@ pub fn checks() -> Vec<Report> {
             reports.push(Report::problem(DIRECTORY, found, MOUNT));
         }
     }
+    reports.push(huge_pages());
     reports.extend(objects_and_locks());
     let version = Version::current().ok();
     reports.push(kernel(version.map(|version| (version.major, version.minor))));
@@ -142,6 +145,31 @@ fn inodes(system: &Statfs) -> Report {
     let reasons = ["not enough for a table", "each table takes four"];
     let advice = "mount -o remount,nr_inodes=100k /dev/shm";
     graded(check, found, free, [TABLE_INODES, FEW_INODES], reasons, advice)
+}
+
+/// Names the option of the mount that decides whether tables are on huge pages.
+fn huge_pages() -> Report {
+    let check = "huge pages";
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let setting = read("/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+    let mounts = read("/proc/self/mounts");
+    let is_forced = setting.contains("[force]");
+    match huge_option(&mounts) {
+        _ if setting.is_empty() => Report::ok(check, "the kernel has none for shared memory"),
+        _ if is_forced => Report::ok(check, "used for all shared memory: shmem_enabled is force"),
+        Some(option) if !setting.contains("[deny]") => {
+            Report::ok(check, format!("{DIRECTORY} is mounted with huge={option}"))
+        }
+        _ => Report { advice: Some(HUGE_PAGES.to_owned()), ..Report::ok(check, "not used") },
+    }
+}
+
+/// Returns the value of the option `huge` of `/dev/shm`, unless it is `never`.
+fn huge_option(mounts: &str) -> Option<&str> {
+    let mut last_first = mounts.lines().rev().map(|line| line.split(' ').collect::<Vec<_>>());
+    let mount = last_first.find(|fields| fields.get(1) == Some(&DIRECTORY))?;
+    let option = mount.get(3)?.split(',').find_map(|option| option.strip_prefix("huge="));
+    option.filter(|option| *option != "never")
 }
 
 /// Returns a problem if `value` is less than the first bound, and a warning if it is less than the
@@ -305,6 +333,17 @@ mod tests {
             (None, State::Warning),
         ] {
             assert_eq!(kernel(version).state, state, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn option_of_the_last_mount_decides_about_huge_pages() {
+        let mounts = |options: &[&str]| -> String {
+            options.iter().map(|option| format!("tmpfs /dev/shm tmpfs rw,{option} 0 0\n")).collect()
+        };
+        assert_eq!(huge_option(&mounts(&["huge=always", "size=1k,huge=advise"])), Some("advise"));
+        for off in [mounts(&["huge=always", "size=1k"]), mounts(&["huge=never"]), String::new()] {
+            assert_eq!(huge_option(&off), None, "{off}");
         }
     }
 

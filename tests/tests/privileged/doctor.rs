@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use common::{Schema, UntypedPublisher};
 use serde_json::Value;
 use tests::confined::{own_memory, own_mount, own_queues, show_queues};
 use tests::other_user::OtherUser;
@@ -125,6 +126,32 @@ fn inode_and_mode_problems_name_the_command() {
         }
         let said = Said::by(&mut doctor(&[]));
         said.assert(check, state, found, advice);
+    }
+}
+
+#[test]
+fn huge_pages_are_reported_by_doctor_and_info() {
+    let test = "huge_pages_are_reported_by_doctor_and_info";
+    for (option, found, advice) in
+        [("never", "not used", "huge=always"), ("always", "huge=always", "")]
+    {
+        if !own_mount("/dev/shm", "tmpfs", &format!("size={ROOM},huge={option}")) {
+            return skip(&format!("{test}: no mount namespace, or no huge pages"));
+        }
+        Said::by(&mut doctor(&[])).assert("huge pages", "ok", found, advice);
+        let schema = Schema::parse(FIELDS, None).unwrap();
+        let mut publisher = UntypedPublisher::builder("huge", schema).open().unwrap();
+        let mut tx = publisher.begin();
+        // The rows take 4 MiB, and each is in the index.
+        (0..256_u64 << 10).for_each(|id| tx.insert(&id.to_le_bytes()).unwrap());
+        tx.commit().unwrap();
+        let (info, _) = Process::run(subscriber().args(["info", "huge", "--format", "json"]), 0);
+        let info: Value = serde_json::from_str(&info).unwrap();
+        let huge = info["huge_page_bytes"].as_u64().unwrap();
+        assert_eq!(huge > 0, option == "always", "{info}");
+        let total = info["bytes"].as_u64().unwrap() + info["index_bytes"].as_u64().unwrap();
+        assert!(huge <= total, "{info}");
+        publisher.close().unwrap();
     }
 }
 
