@@ -1,7 +1,7 @@
 //! One loop that waits for a table, a timer and stdin together, with `poll`.
 //!
 //! ```sh
-//! cargo run -p common --example poll              # publishes a table of its own to follow
+//! cargo run -p common --example poll              # publishes a separate table to follow
 //! cargo run -p common --example poll -- processes # follows that one
 //! ```
 //!

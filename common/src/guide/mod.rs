@@ -1,6 +1,6 @@
 //! The guide, a continuation of the [first page](crate). It contains only documentation.
 //!
-//! - [`patterns`]: one table or several, keys, batches, restarts, configuration, fan-in, chains,
+//! - [`patterns`]: one table or several, keys, readers, batches, restarts, configuration, fan-in, chains,
 //!   each with code that runs.
 //! - [`performance`]: costs, and how to measure them on your machine.
 //! - [`limits`]: each limit, and what happens when it is reached.
