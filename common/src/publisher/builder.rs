@@ -4,6 +4,11 @@ use crate::error::{Error, Result};
 use crate::protocol::layout::{MAX_CAPACITY, MAX_SLOTS};
 use crate::region::object::Access;
 
+/// Initial capacity of a table, for which the smallest journal suffices.
+const DEFAULT_CAPACITY: usize = 1024;
+/// Number of subscriber slots, for which a new table takes at most 64 KiB.
+const DEFAULT_SLOTS: usize = 512;
+
 /// Settings for a publisher. `S` describes its rows: a type with [`Row`](crate::Row), or a
 /// [`Schema`](crate::Schema).
 ///
@@ -30,8 +35,10 @@ pub struct PublisherBuilder<S> {
 /// Capacity, registry size and access of a table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
-    /// Maximum number of rows.
+    /// Number of rows for which a new region has room.
     pub capacity: usize,
+    /// Capacity up to which the table grows; None if the capacity is fixed.
+    pub max_capacity: Option<usize>,
     /// Number of subscriber slots in the registry.
     pub slots: usize,
     /// Mode and group of the table's objects.
@@ -43,19 +50,40 @@ impl<S> PublisherBuilder<S> {
         let access = Access { mode: 0o600, group: None };
         Self {
             name: name.to_owned(),
-            settings: Settings { capacity: 1 << 20, slots: 1024, access },
+            settings: Settings {
+                capacity: DEFAULT_CAPACITY,
+                max_capacity: Some(MAX_CAPACITY),
+                slots: DEFAULT_SLOTS,
+                access,
+            },
             rows,
         }
     }
 
-    /// Sets the maximum number of rows. The default is 1,048,576. Unused capacity costs an eighth
-    /// of a byte per row, and enlarges the journal, which takes at most 256 KiB.
+    /// Sets the number of rows for which a new table has room before it grows. The default is
+    /// 1,024. A table grows by a factor of four whenever it is full. Unused capacity costs an
+    /// eighth of a byte per row, and enlarges the journal, which takes at most 256 KiB.
     pub fn capacity(mut self, rows: usize) -> Self {
         self.settings.capacity = rows;
         self
     }
 
-    /// Sets the number of subscriber slots in the registry. The default is 1,024. A subscriber
+    /// Sets the maximum number of rows up to which the table grows. The default is
+    /// [`MAX_CAPACITY`]. A new table has room for at most this number of rows.
+    pub fn max_capacity(mut self, rows: usize) -> Self {
+        self.settings.max_capacity = Some(rows);
+        self
+    }
+
+    /// Sets the maximum number of rows, and the capacity of a new table to the same number, so that
+    /// the table never grows. The memory that the publisher needs is then bounded, and no commit
+    /// takes the time of a growth.
+    pub fn fixed_capacity(mut self, rows: usize) -> Self {
+        (self.settings.capacity, self.settings.max_capacity) = (rows, None);
+        self
+    }
+
+    /// Sets the number of subscriber slots in the registry. The default is 512. A subscriber
     /// without a slot sleeps on a futex that all such subscribers share. If it selected another
     /// kind of wake-up, it checks the table at least every 50 ms instead.
     pub fn subscribers(mut self, slots: usize) -> Self {
@@ -81,10 +109,14 @@ impl<S> PublisherBuilder<S> {
     ///
     /// # Errors
     /// [`Error::InvalidSetting`] if a setting is out of range.
-    pub(super) fn checked(self) -> Result<(String, S, Settings)> {
-        let Settings { capacity, slots, access } = self.settings;
-        let reason = if !(1..=MAX_CAPACITY).contains(&capacity) {
-            format!("capacity of {capacity} rows: choose 1 to {MAX_CAPACITY}")
+    pub(super) fn checked(mut self) -> Result<(String, S, Settings)> {
+        let Settings { capacity, max_capacity, slots, access } = self.settings;
+        let max_capacity = max_capacity.unwrap_or(capacity);
+        self.settings.capacity = capacity.min(max_capacity);
+        let range = 1..=MAX_CAPACITY;
+        let out_of_range = [capacity, max_capacity].into_iter().find(|rows| !range.contains(rows));
+        let reason = if let Some(rows) = out_of_range {
+            format!("capacity of {rows} rows: choose 1 to {MAX_CAPACITY}")
         } else if !(1..=MAX_SLOTS).contains(&slots) {
             format!("{slots} subscribers: choose 1 to {MAX_SLOTS}")
         } else if access.mode & !0o644 != 0 || access.mode & 0o600 != 0o600 {

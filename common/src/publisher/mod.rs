@@ -425,9 +425,14 @@ impl UntypedPublisher {
         self.len() == 0
     }
 
-    /// Returns the maximum number of rows.
+    /// Returns the number of rows for which the table has room before it grows.
     pub fn capacity(&self) -> usize {
         self.table.region().geometry().capacity
+    }
+
+    /// Returns the maximum number of rows, up to which the table grows.
+    pub fn max_capacity(&self) -> usize {
+        self.table.max_capacity()
     }
 
     /// Returns the committed row of a key, given in canonical bytes.
@@ -525,10 +530,9 @@ impl UntypedPublisher {
         Ok(new)
     }
 
-    /// Replaces the publisher's region, whose name was removed, with a successor that has the same
-    /// rows.
-    fn restore_region(&mut self) -> Result<()> {
-        let region = self.successor(Arc::clone(self.schema()), self.capacity())?;
+    /// Replaces the publisher's region with a successor that has the same rows, in one commit.
+    fn replace_region(&mut self, capacity: usize) -> Result<()> {
+        let region = self.successor(Arc::clone(self.schema()), capacity)?;
         let (old, _locked_index) = self.table.move_to(region)?;
         open::supersede(&old, &self.table, &mut self.notifier);
         Ok(())
@@ -542,6 +546,10 @@ impl UntypedPublisher {
         }
         let now = monotonic_ns();
         self.maintain_if_due(now)?;
+        let capacity = self.table.needed_capacity();
+        if capacity > self.capacity() {
+            self.replace_region(capacity)?;
+        }
         let version = self.table.commit(now)?;
         self.notifier.wake(self.table.region(), version, false);
         self.table.finish();
@@ -654,7 +662,7 @@ impl UntypedPublisher {
                 "region of table {:?}: its name was removed; creating a successor",
                 self.name()
             );
-            self.restore_region()?;
+            self.replace_region(self.capacity())?;
         }
         Ok(())
     }

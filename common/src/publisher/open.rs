@@ -21,7 +21,7 @@ use super::notify::{Notifier, wake_stale};
 use super::table::PublishedTable;
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
-use crate::protocol::layout::{Geometry, State, header};
+use crate::protocol::layout::{Geometry, MAX_CAPACITY, State, header};
 use crate::region::object::{self, TableName, index_name};
 use crate::region::{PublisherRegion, RegionOptions};
 use crate::row::schema::{Conversion, Schema};
@@ -62,7 +62,8 @@ pub(super) fn adopt(name: &TableName) -> Result<Option<Opened>> {
     };
     name.check_region(&left)?;
     let Geometry { capacity, slots, .. } = *left.geometry();
-    let settings = Settings { capacity, slots: slots.max(1), access: left.access()? };
+    let (slots, access) = (slots.max(1), left.access()?);
+    let settings = Settings { capacity, max_capacity: None, slots, access };
     let schema = Arc::clone(left.schema());
     let opening = Opening { name, schema, settings };
     opening.take_over(left).map(Some)
@@ -145,10 +146,13 @@ impl Opening {
     fn succeed(self, left: &PublisherRegion) -> Result<Opened> {
         let (commit, table) = left.look()?;
         table.repair(commit);
-        let mut capacity = self.settings.capacity;
-        if left.schema() == &self.schema {
-            capacity = capacity.max(left.geometry().capacity);
-        }
+        let Settings { capacity, max_capacity, .. } = self.settings;
+        // A table with the same schema keeps a larger capacity than the limit.
+        let limit = match left.schema() == &self.schema {
+            true => MAX_CAPACITY,
+            false => max_capacity.unwrap_or(capacity),
+        };
+        let capacity = left.geometry().capacity.clamp(capacity, limit);
         let epoch = left.word(header::EPOCH).wrapping_add(1);
         let options = self.options(capacity, epoch, commit + 1);
         let region = PublisherRegion::create(self.name.table(), &options)?;
@@ -169,7 +173,8 @@ impl Opening {
         Ok(opened)
     }
 
-    fn opened(self, table: PublishedTable, mut notifier: Notifier) -> Opened {
+    fn opened(self, mut table: PublishedTable, mut notifier: Notifier) -> Opened {
+        table.set_growth_limit(self.settings.max_capacity.unwrap_or(0));
         notifier.link();
         Opened { name: self.name, table, notifier }
     }

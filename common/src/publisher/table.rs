@@ -8,8 +8,12 @@
 //!    instead if the transaction is discarded.
 //!
 //! A deleted key keeps its slot until the end of the transaction, because the key may be inserted
-//! again. Such a slot is reassigned to another key during the transaction only if the table is
+//! again. Such a slot is reassigned to another key during the transaction only if the region is
 //! full.
+//!
+//! A transaction may stage more rows than the region has room for, up to the maximum capacity. The
+//! publisher then moves the table to a larger region before it commits
+//! ([`PublishedTable::move_to`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,6 +30,9 @@ use crate::region::object::TableName;
 use crate::row::RowBuf;
 use crate::row::schema::Schema;
 
+/// Ratio of the capacity of a successor region to that of a full region.
+const GROWTH_FACTOR: usize = 4;
+
 /// A table that this process publishes.
 pub(super) struct PublishedTable {
     name: TableName,
@@ -33,6 +40,8 @@ pub(super) struct PublishedTable {
     index: RowIndex,
     /// The index that readers use.
     key_index: PublishedIndex,
+    /// Capacity up to which successor regions may grow; 0 if the capacity is fixed.
+    growth_limit: usize,
     staged: StagedChanges,
     version: u64,
     /// Number of committed rows.
@@ -92,7 +101,27 @@ impl PublishedTable {
         let key_index = index.publish(&staged, &region, version, 0)?;
         let (name, counts, rows) = (name.clone(), RowCounts::default(), index.keys.len());
         (0..2).for_each(|word| region.set(header::LIVE + word, rows as u64));
-        Ok(Self { name, region, index, key_index, staged, version, rows, counts })
+        let growth_limit = 0;
+        Ok(Self { name, region, index, key_index, growth_limit, staged, version, rows, counts })
+    }
+
+    /// Lets transactions stage more rows than the region has room for, up to `limit`.
+    pub fn set_growth_limit(&mut self, limit: usize) {
+        self.growth_limit = limit;
+    }
+
+    /// Returns the capacity up to which the table may grow.
+    pub fn max_capacity(&self) -> usize {
+        self.growth_limit.max(self.region.geometry().capacity)
+    }
+
+    /// Returns the capacity that the staged changes need: that of the region, or a larger one.
+    pub fn needed_capacity(&self) -> usize {
+        let mut capacity = self.region.geometry().capacity;
+        while capacity < self.staged.end {
+            capacity = (capacity * GROWTH_FACTOR).min(self.max_capacity());
+        }
+        capacity
     }
 
     /// Returns the region.
@@ -368,13 +397,15 @@ impl PublishedTable {
             let key = &staged.displaced[key..key + index.slots.key_size];
             index.enter(change.slot as usize, key);
         }
+        // The region has no room for these slots, and freed slots must be used first.
+        index.give_up_slots(self.region.geometry().capacity);
         staged.clear();
     }
 
-    /// Copies the committed rows to `region`, which has the same schema and capacity, gives it the
-    /// table's name, and replaces the table's region with it. Returns the old region and its key
-    /// index, which stays locked until the caller has removed its name. Changes nothing if it
-    /// fails.
+    /// Copies the committed rows to `region`, which has the same schema and at least the same
+    /// capacity, gives it the table's name, and replaces the table's region with it. Returns the
+    /// old region and its key index, which stays locked until the caller has removed its name.
+    /// Changes nothing if it fails.
     ///
     /// Each row keeps its slot and stays in the copy that the slot's note records. The notes and a
     /// staged transaction are therefore also valid for the new region.
@@ -384,7 +415,9 @@ impl PublishedTable {
     ) -> Result<(PublisherRegion, PublishedIndex)> {
         let (_, from) = self.region.look()?;
         let rows = from.rows().min(self.index.used);
-        region.grow(rows)?;
+        // Reserve what the staged changes need as far as the capacity allows, so that their commit
+        // cannot reach a limit after the region has been replaced.
+        region.grow(self.staged.end.min(region.geometry().capacity).max(rows))?;
         let (version, to) = region.look()?;
         let mut words = vec![0; self.schema().row_words()];
         for slot in 0..self.index.used {
@@ -402,7 +435,8 @@ impl PublishedTable {
             let wrong = self.index.disagreement(&to, version, 0..self.index.used);
             assert_eq!(wrong, None, "the note of a slot does not describe the new region");
         }
-        let key_index = self.index.publish(&self.staged, &region, version, 0)?;
+        let new_keys = self.staged.new_keys();
+        let key_index = self.index.publish(&self.staged, &region, version, new_keys)?;
         (0..2).for_each(|word| region.set(header::LIVE + word, self.rows as u64));
         region.supersede(&self.region, &self.name)?;
         self.version = version;
@@ -430,8 +464,8 @@ impl PublishedTable {
     /// [`move_to`](Self::move_to) returns. Changes nothing if it fails.
     pub fn replace(&mut self, new: Self) -> Result<(PublisherRegion, PublishedIndex)> {
         new.region.supersede(&self.region, &self.name)?;
-        let counts = self.counts;
-        let old = std::mem::replace(self, Self { counts, ..new });
+        let (counts, growth_limit) = (self.counts, self.growth_limit);
+        let old = std::mem::replace(self, Self { counts, growth_limit, ..new });
         Ok((old.region, old.key_index))
     }
 
@@ -511,18 +545,18 @@ impl PublishedTable {
     /// Assigns a slot to a row whose key is not in the index, adds the key, and returns the index
     /// of the slot's change.
     fn stage_new_key(&mut self, row: &[u8]) -> Result<usize> {
+        let (capacity, limit) = (self.region.geometry().capacity, self.max_capacity());
         let (staged, index) = (&mut self.staged, &mut self.index);
+        let reusable = if index.has_slot(capacity) { None } else { staged.reusable() };
         staged.changes_keys = true;
-        let change = match index.take() {
-            Some(slot) => {
+        let change = match reusable {
+            None => {
+                let slot = index.take(limit).ok_or_else(|| full(&self.name, limit))?;
                 let spare = index.stage(slot, staged.slots.len());
                 self.region.prefetch(slot, spare);
                 staged.add(slot, spare, false)
             }
-            None => {
-                let Some(change) = staged.reusable() else {
-                    return Err(full(&self.name, self.region.geometry().capacity));
-                };
+            Some(change) => {
                 let reused = &mut staged.slots[change];
                 let slot = reused.slot as usize;
                 if reused.committed && reused.displaced == NONE {
@@ -748,7 +782,6 @@ struct RowIndex {
     free: Vec<u32>,
     /// Number of slots that were ever used. All slots that hold a row are below it.
     used: usize,
-    capacity: usize,
 }
 
 impl SlotKeys {
@@ -824,7 +857,6 @@ impl RowIndex {
             keys: KeyIndex::with_capacity(table.rows()),
             free: Vec::new(),
             used: 0,
-            capacity: region.geometry().capacity,
         };
         index.use_slots(table.rows());
         let mut words = vec![0; table.row_words()];
@@ -964,16 +996,29 @@ impl RowIndex {
         })
     }
 
-    /// Returns a slot for a new key, or None if the table is full.
-    fn take(&mut self) -> Option<usize> {
+    /// Returns true if one of the first `capacity` slots is free.
+    fn has_slot(&self, capacity: usize) -> bool {
+        !self.free.is_empty() || self.used < capacity
+    }
+
+    /// Returns a slot for a new key, or None if the first `capacity` slots are in use.
+    fn take(&mut self, capacity: usize) -> Option<usize> {
         if let Some(slot) = self.free.pop() {
             return Some(slot as usize);
         }
-        if self.used == self.capacity {
+        if self.used >= capacity {
             return None;
         }
         self.use_slots(self.used + 1);
         Some(self.used - 1)
+    }
+
+    /// Gives up the slots from `capacity` on, which must all be free.
+    fn give_up_slots(&mut self, capacity: usize) {
+        if self.used > capacity {
+            self.free.retain(|slot| (*slot as usize) < capacity);
+            self.used = capacity;
+        }
     }
 
     fn use_slots(&mut self, used: usize) {
@@ -1024,7 +1069,7 @@ mod tests {
     fn publisher(test: &str, capacity: usize) -> Result<UntypedPublisher> {
         let name = format!("unit-{test}-{}", std::process::id());
         let schema = Schema::parse("id:u64,value:u64", None)?;
-        UntypedPublisher::builder(&name, schema).capacity(capacity).open()
+        UntypedPublisher::builder(&name, schema).fixed_capacity(capacity).open()
     }
 
     /// Commits, aborts or forgets a random transaction. There are more possible keys than fit into
@@ -1072,8 +1117,8 @@ mod tests {
             let version = publisher.version();
             let before = rows_as_of(publisher, version)?;
             random_transaction(publisher, &mut state)?;
-            // If the publisher replaces a lost region during the commit, that is a separate commit
-            // with the same rows.
+            // If the publisher replaces a lost or full region during the commit, that is a separate
+            // commit with the same rows.
             let last_but_one = version.max(publisher.version() - 1);
             let after = rows_as_of(publisher, last_but_one)?;
             assert_eq!(before, after[..before.len()], "at {version}");
@@ -1128,6 +1173,50 @@ mod tests {
             }
             Ok(())
         })?;
+        publisher.close()
+    }
+
+    #[test]
+    fn commit_after_growth_keeps_the_rows_before_it_readable() -> Result<()> {
+        for (capacity, max_capacity) in [(1, 50), (13, 1000)] {
+            let name = format!("unit-grown-{capacity}-{}", std::process::id());
+            let schema = Schema::parse("id:u64,value:u64", None)?;
+            let builder = UntypedPublisher::builder(&name, schema).capacity(capacity);
+            let mut publisher = builder.max_capacity(max_capacity).open()?;
+            commit_at_random(&mut publisher, 1500, |_, _| Ok(()))?;
+            // Powers of four times the initial capacity, as many as the live rows needed.
+            assert_eq!(publisher.capacity(), if capacity == 1 { 50 } else { 52 });
+            publisher.close()?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn rolled_back_growth_leaves_the_freed_slots_of_the_region_for_the_next_rows() -> Result<()> {
+        let name = format!("unit-given-up-{}", std::process::id());
+        let schema = Schema::parse("id:u64,value:u64", None)?;
+        let mut publisher = UntypedPublisher::builder(&name, schema).capacity(3).open()?;
+        let insert = |publisher: &mut UntypedPublisher, keys: std::ops::Range<u64>| {
+            let mut tx = publisher.begin();
+            keys.into_iter().try_for_each(|key| tx.insert(row(&[key, 0])))?;
+            tx.commit()
+        };
+        insert(&mut publisher, 0..3)?;
+        let mut tx = publisher.begin();
+        (3..9).try_for_each(|key| tx.insert(row(&[key, 0])))?;
+        drop(tx);
+        let mut tx = publisher.begin();
+        tx.delete(&1_u64.to_ne_bytes())?;
+        tx.delete(&2_u64.to_ne_bytes())?;
+        // One of the deleted keys makes room for this one.
+        tx.insert(row(&[9, 0]))?;
+        tx.commit()?;
+        insert(&mut publisher, 10..11)?;
+        assert_eq!((publisher.len(), publisher.capacity()), (3, 3));
+        let version = publisher.version();
+        insert(&mut publisher, 11..12)?;
+        assert_eq!((publisher.len(), publisher.capacity()), (4, 12));
+        assert_eq!(publisher.version(), version + 2, "the growth and the transaction");
         publisher.close()
     }
 
