@@ -19,7 +19,7 @@ use nix::unistd::{Pid, getppid};
 
 use crate::serve::args::interval;
 use crate::serve::publish;
-use crate::source::{CapacityPolicy, Processes, SourceError};
+use crate::source::{Processes, SourceError};
 
 mod view;
 
@@ -61,7 +61,7 @@ pub struct ChildArgs {
 /// `--seconds`.
 pub fn run(args: Args) -> Result<(), CliError> {
     let name = args.name.unwrap_or_else(|| format!("demo-{}", std::process::id()));
-    let mut source = Processes::new(args.every, CapacityPolicy::Grows)?;
+    let mut source = Processes::new(args.every)?;
     let stop = Shutdown::install()?;
     let mut publisher = UntypedPublisher::builder(&name, source.schema()).open()?;
     let subscriber = match start_subscriber(&name, args.seconds, &stop) {

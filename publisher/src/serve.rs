@@ -91,7 +91,7 @@ fn open(args: &Args, schema: &Schema, is_snapshot: bool) -> Result<UntypedPublis
     let mut publisher =
         UntypedPublisher::builder(&args.name, schema).subscribers(args.subscribers).mode(args.mode);
     if let Some(capacity) = args.capacity {
-        publisher = publisher.capacity(capacity);
+        publisher = publisher.fixed_capacity(capacity);
     }
     if let Some(group) = args.group {
         publisher = publisher.group(group);
@@ -120,11 +120,10 @@ fn source(
     hangups: Option<file::sighup::Hangups>,
     stop: &Shutdown,
 ) -> Result<Option<Described>, CliError> {
-    let capacity_policy = args.capacity_policy();
     let described: Described = match (&args.from, hangups) {
         (From::File(path), Some(hangups)) => {
             let settings = input::settings(args)?;
-            let file = File::open(path, settings, capacity_policy, args.strict, hangups, stop)?;
+            let file = File::open(path, settings, args.strict, hangups, stop)?;
             let Some(file) = file else {
                 return Ok(None);
             };
@@ -136,15 +135,15 @@ fn source(
             (schema, Box::new(source))
         }
         (From::Routes, _) => {
-            let source = Follow::<Routes>::new(args.receive_buffer, capacity_policy)?;
+            let source = Follow::<Routes>::new(args.receive_buffer)?;
             (source.schema(), Box::new(source))
         }
         (From::Neighbors, _) => {
-            let source = Follow::<Neighbors>::new(args.receive_buffer, capacity_policy)?;
+            let source = Follow::<Neighbors>::new(args.receive_buffer)?;
             (source.schema(), Box::new(source))
         }
         _ => {
-            let source = Processes::new(args.every, capacity_policy)?;
+            let source = Processes::new(args.every)?;
             (source.schema(), Box::new(source))
         }
     };
@@ -215,7 +214,7 @@ fn report_open(publisher: &UntypedPublisher, schema: &Schema) {
             "took over {name} from an earlier publisher: epoch {epoch}, rows: {rows}"
         ));
     }
-    let (version, capacity) = (publisher.version(), publisher.capacity());
+    let (version, capacity) = (publisher.version(), publisher.max_capacity());
     let key = schema.key_fields().map(Field::name).collect::<Vec<_>>().join(",");
     status(format_args!(
         "publishing {name} at version {version}: {schema}, key {key}, at most {capacity} rows; watch it with: subscriber watch {name}"

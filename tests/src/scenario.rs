@@ -5,6 +5,7 @@
 //! |---|---|
 //! | rewrite | three transactions that create, update and delete in a full table, so that slots are reused at once; maintenance before each |
 //! | growth | a transaction that makes the region grow by two blocks; maintenance before it |
+//! | larger | a transaction with more rows than the region has room for, so that the table moves to a larger region first; maintenance before it, a transaction after it |
 //! | creation | a table that does not exist is opened: region, registry, lock |
 //! | takeover | a table is opened whose publisher died in the middle of a commit |
 //! | successor | as takeover, with a larger capacity, so that another region takes the name; a transaction there |
@@ -64,6 +65,10 @@ impl Writes {
         }
     }
 
+    fn is_empty(&self) -> bool {
+        self.deletes.is_empty() && self.upserts.is_empty()
+    }
+
     /// Commits the changes.
     ///
     /// # Errors
@@ -116,6 +121,8 @@ pub enum Scenario {
     Rewrite,
     /// A transaction that needs more blocks.
     Growth,
+    /// A transaction that needs a larger region.
+    Larger,
     /// Opening a table that does not exist.
     Creation,
     /// Opening a table that a dead publisher left.
@@ -136,9 +143,10 @@ pub enum Scenario {
     Beats,
 }
 
-const NAMES: [(Scenario, &str); 11] = [
+const NAMES: [(Scenario, &str); 12] = [
     (Scenario::Rewrite, "rewrite"),
     (Scenario::Growth, "growth"),
+    (Scenario::Larger, "larger"),
     (Scenario::Creation, "creation"),
     (Scenario::Takeover, "takeover"),
     (Scenario::Successor, "successor"),
@@ -192,7 +200,7 @@ impl Scenario {
     pub fn history(self) -> Vec<Writes> {
         match self {
             // These leave some rows in their first copies and others in their second ones.
-            Self::Rewrite | Self::Closing | Self::Removed | Self::Reshape => vec![
+            Self::Rewrite | Self::Larger | Self::Closing | Self::Removed | Self::Reshape => vec![
                 Writes::new([], 0..24, 1),
                 Writes::new([], 0..6, 2),
                 Writes::new([], [0, 20, 21], 3),
@@ -220,6 +228,12 @@ impl Scenario {
                 Writes::new([3, 8], (0..6).chain([24, 25]).filter(|n| *n != 3), 6),
             ],
             Self::Growth => vec![Writes::new(1..3, (3..5).chain(60..132), 2)],
+            // The growth is a commit that changes no row.
+            Self::Larger => vec![
+                Writes::default(),
+                Writes::new(8..10, (0..6).chain(20..32), 4),
+                Writes::new([20], (0..2).chain([8]), 5),
+            ],
             // The keys of the second transaction were deleted, so there is a tombstone where each
             // of them is inserted. The third transaction has one new key more than
             // there is room for.
@@ -309,10 +323,10 @@ impl Scenario {
                 mark();
                 Ok(())
             }
-            Self::Rewrite | Self::Growth | Self::Index => {
+            Self::Rewrite | Self::Growth | Self::Larger | Self::Index => {
                 let mut publisher = self.begin(name)?;
                 mark();
-                for writes in transactions {
+                for writes in transactions.iter().filter(|writes| !writes.is_empty()) {
                     // Maintenance is due once a second, and stepping is slow. An explicit call
                     // makes it happen in every run at the same place.
                     publisher.maintain()?;

@@ -10,7 +10,6 @@ use cli::metrics::Address;
 use cli::{complete, duration, nearest};
 use common::publisher::{MAX_CAPACITY, MAX_SLOTS};
 
-use crate::source::CapacityPolicy;
 use crate::source::format::{FormatName, OnDuplicate, Quote};
 
 /// Help headings.
@@ -133,14 +132,13 @@ pub struct Args {
     #[arg(help_heading = TABLE, long)]
     pub keep: bool,
 
-    /// Maximum number of rows [default: 1048576; a source of whole tables grows the table as
-    /// needed]
+    /// Maximum number of rows [default: the table grows as needed]
     #[arg(help_heading = TABLE, long, value_name = "ROWS", value_parser = within::<{ MAX_CAPACITY }>)]
     pub capacity: Option<usize>,
 
     /// Number of slots for subscribers that are woken directly; further subscribers use the futex
     /// or poll
-    #[arg(help_heading = TABLE, long, value_name = "N", default_value_t = 1024, value_parser = within::<{ MAX_SLOTS }>)]
+    #[arg(help_heading = TABLE, long, value_name = "N", default_value_t = 512, value_parser = within::<{ MAX_SLOTS }>)]
     pub subscribers: usize,
 
     /// Permissions to read the table, in octal: 600 the owner, 640 also the group, 644 everybody
@@ -155,12 +153,6 @@ pub struct Args {
     /// port, reported on stderr), `unix:PATH`
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<Address>,
-}
-
-impl Args {
-    pub fn capacity_policy(&self) -> CapacityPolicy {
-        if self.capacity.is_some() { CapacityPolicy::Fixed } else { CapacityPolicy::Grows }
-    }
 }
 
 /// The value of `--from`.

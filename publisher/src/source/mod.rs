@@ -27,7 +27,7 @@ mod stdin;
 pub(crate) use file::File;
 pub(crate) use netlink::{Follow, Neighbors, Routes};
 pub(crate) use processes::Processes;
-pub use snapshot::{CapacityPolicy, Snapshot};
+pub use snapshot::Snapshot;
 pub(crate) use stdin::Stdin;
 
 /// A source of rows for a table.

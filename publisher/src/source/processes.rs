@@ -14,7 +14,7 @@ use nix::time::{ClockId, clock_gettime};
 use procfs::ProcResult;
 use procfs::process::{Stat, all_processes};
 
-use super::{CapacityPolicy, Progress, Snapshot, Source, SourceError};
+use super::{Progress, Snapshot, Source, SourceError};
 
 const NANOS_A_SECOND: u64 = 1_000_000_000;
 
@@ -83,7 +83,6 @@ pub struct Processes {
     schema: Arc<Schema>,
     boot_ns: i64,
     every: Duration,
-    capacity_policy: CapacityPolicy,
     due: Instant,
     /// True if the last poll failed, which is reported once per streak.
     has_failed: bool,
@@ -92,7 +91,7 @@ pub struct Processes {
 
 impl Processes {
     /// Creates a source that reads the processes at the interval `every`.
-    pub fn new(every: Duration, capacity_policy: CapacityPolicy) -> Result<Self, CliError> {
+    pub fn new(every: Duration) -> Result<Self, CliError> {
         all_processes().map_err(|error| CliError::new(5, format!("cannot read /proc: {error}")))?;
         let boot_ns = boot_ns()
             .map_err(|errno| CliError::new(1, format!("cannot read the clock: {errno}")))?;
@@ -100,7 +99,6 @@ impl Processes {
             schema: Arc::new(Schema::of::<Process>()?),
             boot_ns,
             every,
-            capacity_policy,
             due: Instant::now(),
             has_failed: false,
             has_published: false,
@@ -128,7 +126,7 @@ impl Processes {
             Ok(_) => return Ok(Some("cannot read any process in /proc".to_owned())),
             Err(error) => return Ok(Some(format!("cannot read /proc: {error}"))),
         };
-        match snapshot.publish(publisher, self.capacity_policy) {
+        match snapshot.publish(publisher) {
             // Memory may become available again.
             Err(error @ Error::Limit { .. }) => Ok(Some(error.to_string())),
             other => {
@@ -169,7 +167,7 @@ mod tests {
 
     #[test]
     fn this_process_is_read() {
-        let source = Processes::new(Duration::from_secs(1), CapacityPolicy::Grows).unwrap();
+        let source = Processes::new(Duration::from_secs(1)).unwrap();
         let pid = std::process::id();
         let snapshot = source.read().unwrap();
         let mut processes = snapshot.rows().map(bytemuck::pod_read_unaligned::<Process>);

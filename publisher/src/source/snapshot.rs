@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use common::publisher::MAX_CAPACITY;
 use common::{Error, RowRef, Schema, UntypedPublisher};
 
 /// A complete set of rows of one schema, stored back to back.
@@ -10,15 +9,6 @@ use common::{Error, RowRef, Schema, UntypedPublisher};
 pub struct Snapshot {
     schema: Arc<Schema>,
     bytes: Vec<u8>,
-}
-
-/// The policy for rows beyond the table's capacity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CapacityPolicy {
-    /// Leaves the rows out, because the user set the capacity.
-    Fixed,
-    /// Replaces the table by a larger one.
-    Grows,
 }
 
 impl Snapshot {
@@ -49,45 +39,35 @@ impl Snapshot {
     }
 
     /// Makes the table hold exactly these rows: by a transaction of the differences, or by a
-    /// successor region if the schema or the capacity must change. The rows must have distinct
-    /// keys. If they do not all fit, rows whose keys are in the table already take precedence, and
-    /// a sentence about the rest is returned.
+    /// successor region if the schema must change. The rows must have distinct keys. If there are
+    /// more than the maximum capacity, rows whose keys are in the table already take precedence,
+    /// and a sentence about the rest is returned.
     ///
     /// # Errors
     /// Returns the errors of [`commit`](common::UntypedTransaction::commit) and
     /// [`reshape`](UntypedPublisher::reshape). The table is unchanged then.
-    pub fn publish(
-        &self,
-        publisher: &mut UntypedPublisher,
-        capacity_policy: CapacityPolicy,
-    ) -> Result<Option<String>, Error> {
-        let capacity = match capacity_policy {
-            CapacityPolicy::Grows if self.len() > publisher.capacity() => {
-                // A power of two, so that a slowly growing table does not need a
-                // new region for each added row.
-                self.len().next_power_of_two().min(MAX_CAPACITY)
-            }
-            _ => publisher.capacity(),
-        };
+    pub fn publish(&self, publisher: &mut UntypedPublisher) -> Result<Option<String>, Error> {
+        let max_capacity = publisher.max_capacity();
         let mut rows: Vec<&[u8]> = self.rows().collect();
         let key = |row| RowRef::new(&self.schema, row).expect("a row of the schema").key();
         let mut left_out = Vec::new();
-        if rows.len() > capacity {
+        if rows.len() > max_capacity {
             rows.sort_by_cached_key(|row| publisher.get(&key(row).to_bytes()).is_none());
-            left_out = rows.split_off(capacity);
+            left_out = rows.split_off(max_capacity);
         }
-        if *publisher.schema() == self.schema && publisher.capacity() == capacity {
+        if *publisher.schema() == self.schema {
             let mut tx = publisher.begin();
             tx.replace_with(rows)?;
             tx.commit()?;
         } else {
+            let capacity = publisher.capacity().max(rows.len());
             publisher.reshape(Schema::clone(&self.schema), capacity, rows)?;
         }
         Ok(left_out.first().map(|first| {
             let (count, key) = (left_out.len(), key(first));
             format!(
                 "no room for {count} rows, the first with key {key}: choose a larger --capacity \
-                 than {capacity}"
+                 than {max_capacity}"
             )
         }))
     }
@@ -95,7 +75,7 @@ impl Snapshot {
 
 #[cfg(test)]
 mod tests {
-    use common::{RowBuf, Value};
+    use common::{PublisherBuilder, RowBuf, Value};
 
     use super::*;
 
@@ -115,10 +95,9 @@ mod tests {
         Snapshot::of(Arc::clone(schema), rows.collect())
     }
 
-    fn open(test: &str, schema: &Schema) -> UntypedPublisher {
+    fn builder(test: &str, schema: &Schema) -> PublisherBuilder<Schema> {
         let name = format!("snapshot-{test}-{}", std::process::id());
-        let builder = UntypedPublisher::builder(&name, schema.clone());
-        builder.capacity(3).open().unwrap()
+        UntypedPublisher::builder(&name, schema.clone())
     }
 
     fn rows(publisher: &UntypedPublisher) -> Vec<RowBuf> {
@@ -130,7 +109,7 @@ mod tests {
     #[test]
     fn publish_stores_exactly_the_rows_that_fit() {
         let schema = schema("id:u64,n:u64");
-        let mut publisher = open("exact", &schema);
+        let mut publisher = builder("exact", &schema).fixed_capacity(3).open().unwrap();
         // The ids in the snapshot, and the ids in the table afterwards.
         for (ids, expected) in [
             (&[1, 2, 3][..], &[1, 2, 3][..]),
@@ -142,7 +121,7 @@ mod tests {
         ] {
             for n in [0, 1] {
                 let snapshot = snapshot(&schema, ids, n);
-                let trouble = snapshot.publish(&mut publisher, CapacityPolicy::Fixed).unwrap();
+                let trouble = snapshot.publish(&mut publisher).unwrap();
                 assert_eq!(trouble.is_some(), ids.len() > expected.len(), "{ids:?}");
                 let expected: Vec<RowBuf> =
                     expected.iter().map(|id| row(&schema, *id, n)).collect();
@@ -151,7 +130,7 @@ mod tests {
             let version = publisher.version();
             let same = publisher.iter().flat_map(|row| row.bytes().to_vec());
             let same = Snapshot::of(Arc::clone(&schema), same.collect());
-            same.publish(&mut publisher, CapacityPolicy::Fixed).unwrap();
+            same.publish(&mut publisher).unwrap();
             assert_eq!(publisher.version(), version, "nothing has changed");
         }
         publisher.close().unwrap();
@@ -160,17 +139,19 @@ mod tests {
     #[test]
     fn publish_creates_a_successor_for_more_rows_or_another_schema() {
         let schemas = [schema("id:u64,n:u64"), schema("id:u64,n:u64,name:text(8)")];
-        let mut publisher = open("grows", &schemas[0]);
-        for (schema, ids, capacity) in [
-            (&schemas[0], &[1, 2, 3][..], 3),
-            (&schemas[0], &[1, 2, 3, 4, 5], 8),
-            (&schemas[1], &[2, 3, 4, 5], 8),
-            (&schemas[1], &[1], 8),
+        let mut publisher = builder("grows", &schemas[0]).capacity(3).open().unwrap();
+        // The capacity afterwards, and the number of commits: a growth is one.
+        for (schema, ids, capacity, commits) in [
+            (&schemas[0], &[1, 2, 3][..], 3, 1),
+            (&schemas[0], &[1, 2, 3, 4, 5], 12, 2),
+            (&schemas[1], &[2, 3, 4, 5], 12, 1),
+            (&schemas[1], &[1], 12, 1),
+            (&schemas[0], &(1..=13).collect::<Vec<_>>(), 13, 1),
         ] {
             let version = publisher.version();
             let snapshot = snapshot(schema, ids, 7);
-            assert_eq!(snapshot.publish(&mut publisher, CapacityPolicy::Grows).unwrap(), None);
-            assert_eq!((publisher.version(), publisher.capacity()), (version + 1, capacity));
+            assert_eq!(snapshot.publish(&mut publisher).unwrap(), None);
+            assert_eq!((publisher.version(), publisher.capacity()), (version + commits, capacity));
             let expected: Vec<RowBuf> = ids.iter().map(|id| row(schema, *id, 7)).collect();
             assert_eq!(rows(&publisher), expected);
         }

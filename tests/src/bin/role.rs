@@ -162,7 +162,7 @@ fn check_ledger(arguments: &mut Arguments) -> Result<()> {
 fn script(arguments: &mut Arguments) -> Result<()> {
     let (name, seed, capacity, count): (String, u64, usize, u64) =
         (arguments.next(), arguments.next(), arguments.next(), arguments.next());
-    let mut publisher = Publisher::<Item>::builder(&name).capacity(capacity).open()?;
+    let mut publisher = Publisher::<Item>::builder(&name).fixed_capacity(capacity).open()?;
     say("open");
     let _begin = std::io::stdin().read_line(&mut String::new());
     let mut script = Script::new(seed, capacity);

@@ -19,7 +19,7 @@ pub enum Call {
     Delete(u64),
     /// Deletes all rows.
     Clear,
-    /// Replaces all rows by these, cut to the capacity of the table.
+    /// Replaces all rows by these, cut to the maximum capacity of the table.
     ReplaceWith(Vec<(u64, u64)>),
     /// Upserts the keys below the first number, each with the second number as its value, up to the
     /// first refusal.
@@ -72,6 +72,8 @@ pub enum Operation {
         shape: Shape,
         /// Minimum capacity.
         capacity: usize,
+        /// Capacity up to which the table grows, or `None` for a fixed capacity.
+        max_capacity: Option<usize>,
         /// True for a `Publisher`, false for an `UntypedPublisher`.
         typed: bool,
     },

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::mem::forget;
 
-use common::{Publisher, Result, Row, RowBuf, Transaction, UntypedPublisher, UntypedTransaction};
+use common::{
+    Publisher, PublisherBuilder, Result, Row, RowBuf, Transaction, UntypedPublisher,
+    UntypedTransaction,
+};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 
@@ -150,7 +153,7 @@ impl Publish for UntypedPublisher {
         end: End,
         moment: &dyn Fn(),
     ) -> (Vec<Answer>, Answer) {
-        let capacity = self.capacity();
+        let capacity = self.max_capacity();
         transact(self.begin(), shape, capacity, calls, end, moment)
     }
     fn reshape(&mut self, shape: Shape, capacity: usize, rows: &[Vec<u8>]) -> Result<u64> {
@@ -181,7 +184,7 @@ impl<R: Row> Publish for Publisher<R> {
         end: End,
         moment: &dyn Fn(),
     ) -> (Vec<Answer>, Answer) {
-        let capacity = self.capacity();
+        let capacity = self.max_capacity();
         transact(self.begin(), shape, capacity, calls, end, moment)
     }
     fn reshape(&mut self, _: Shape, _: usize, _: &[Vec<u8>]) -> Result<u64> {
@@ -232,8 +235,8 @@ impl Performer {
             answer
         };
         let result = match operation {
-            Operation::Open { shape, capacity, typed } => {
-                around(&mut || self.open(*shape, *capacity, *typed))
+            Operation::Open { shape, capacity, max_capacity, typed } => {
+                around(&mut || self.open(*shape, *capacity, *max_capacity, *typed))
             }
             Operation::FullDisk(full) => around(&mut || limit_files(*full).into()),
             Operation::Close
@@ -279,17 +282,34 @@ impl Performer {
         Reply { calls, result, table: self.publisher.as_deref().map(published) }
     }
 
-    fn open(&mut self, shape: Shape, capacity: usize, is_typed: bool) -> Answer {
+    fn open(
+        &mut self,
+        shape: Shape,
+        capacity: usize,
+        max_capacity: Option<usize>,
+        is_typed: bool,
+    ) -> Answer {
+        fn with_capacity<S>(
+            builder: PublisherBuilder<S>,
+            capacity: usize,
+            max_capacity: Option<usize>,
+        ) -> PublisherBuilder<S> {
+            match max_capacity {
+                None => builder.fixed_capacity(capacity),
+                Some(max_capacity) => builder.capacity(capacity).max_capacity(max_capacity),
+            }
+        }
         let name = &self.name;
         let typed = is_typed.then(|| {
             with_row_type!(shape, R => {
-                let builder = Publisher::<R>::builder(name).capacity(capacity);
+                let builder = Publisher::<R>::builder(name);
+                let builder = with_capacity(builder, capacity, max_capacity);
                 builder.subscribers(SLOTS).open().map(|publisher| Box::new(publisher) as _)
             })
         });
         let opened = typed.flatten().unwrap_or_else(|| {
-            let builder =
-                UntypedPublisher::builder(name, shape.schema().clone()).capacity(capacity);
+            let builder = UntypedPublisher::builder(name, shape.schema().clone());
+            let builder = with_capacity(builder, capacity, max_capacity);
             builder.subscribers(SLOTS).open().map(|publisher| Box::new(publisher) as _)
         });
         opened.map(|publisher| self.publisher = Some(publisher)).into()

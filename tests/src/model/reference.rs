@@ -9,6 +9,15 @@ use super::shape::Shape;
 /// Rows by the number of their key.
 pub type Rows = BTreeMap<u64, Arc<[u8]>>;
 
+/// The effect of the calls of a transaction so far.
+#[derive(Default)]
+struct Staged {
+    touched: BTreeSet<u64>,
+    /// Maximum number of rows at a time. Rows that the transaction deleted make room for others, so
+    /// the table grows only if this is more than its capacity.
+    most_rows: usize,
+}
+
 /// A table as it should be.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -16,72 +25,83 @@ pub struct Table {
     pub shape: Shape,
     /// The capacity.
     pub capacity: usize,
+    /// Capacity up to which the table grows, or `None` for a fixed capacity.
+    pub growth_limit: Option<usize>,
     /// The rows.
     pub rows: Rows,
 }
 
 impl Table {
     /// Creates a table without rows.
-    pub fn new(shape: Shape, capacity: usize) -> Self {
+    pub fn new(shape: Shape, capacity: usize, growth_limit: Option<usize>) -> Self {
         let rows = Rows::new();
-        Self { shape, capacity, rows }
+        Self { shape, capacity, growth_limit, rows }
+    }
+
+    fn max_capacity(&self) -> usize {
+        self.capacity.max(self.growth_limit.unwrap_or(0))
     }
 
     /// Carries out the calls of a transaction. Returns the outcome that each call should have, and
     /// true if a commit makes a version.
     pub fn transact(&mut self, calls: &[Call]) -> (Vec<Answer>, bool) {
         let before = self.rows.clone();
-        let mut touched = BTreeSet::new();
-        let answers = calls.iter().map(|call| self.call(call, &mut touched)).collect();
+        let mut staged = Staged { most_rows: before.len(), ..Staged::default() };
+        let answers = calls.iter().map(|call| self.call(call, &mut staged)).collect();
         let counts = |key: &u64| before.contains_key(key) || self.rows.contains_key(key);
-        (answers, touched.iter().any(counts))
+        let is_version = staged.touched.iter().any(counts);
+        while is_version && self.capacity < staged.most_rows {
+            self.capacity = (4 * self.capacity).min(self.max_capacity());
+        }
+        (answers, is_version)
     }
 
-    fn call(&mut self, call: &Call, touched: &mut BTreeSet<u64>) -> Answer {
+    fn call(&mut self, call: &Call, staged: &mut Staged) -> Answer {
         match call {
             Call::Insert(key, _) if self.rows.contains_key(key) => Answer::Exists,
             Call::Update(key, _) | Call::Delete(key) if !self.rows.contains_key(key) => {
                 Answer::Missing
             }
             Call::Insert(key, value) | Call::Update(key, value) | Call::Upsert(key, value) => {
-                self.put(*key, *value, touched)
+                self.put(*key, *value, staged)
             }
             Call::Delete(key) => {
-                touched.insert(*key);
+                staged.touched.insert(*key);
                 self.rows.remove(key);
                 Answer::Done
             }
             Call::Clear => {
-                touched.extend(self.rows.keys());
+                staged.touched.extend(self.rows.keys());
                 self.rows.clear();
                 Answer::Done
             }
             Call::ReplaceWith(rows) => {
-                let rows = &rows[..rows.len().min(self.capacity)];
+                let rows = &rows[..rows.len().min(self.max_capacity())];
                 let wanted: BTreeSet<u64> = rows.iter().map(|(key, _)| *key).collect();
-                touched.extend(self.rows.keys().filter(|key| !wanted.contains(key)));
+                staged.touched.extend(self.rows.keys().filter(|key| !wanted.contains(key)));
                 self.rows.retain(|key, _| wanted.contains(key));
                 for (key, value) in rows {
                     let new = self.shape.row(*key, *value);
                     if self.rows.get(key).is_none_or(|old| **old != *new) {
-                        self.put(*key, *value, touched);
+                        self.put(*key, *value, staged);
                     }
                 }
                 Answer::Done
             }
             Call::Fill(count, value) => {
-                let mut answers = (0..*count).map(|key| self.put(key, *value, touched));
+                let mut answers = (0..*count).map(|key| self.put(key, *value, staged));
                 answers.find(|answer| *answer != Answer::Done).unwrap_or(Answer::Done)
             }
         }
     }
 
-    fn put(&mut self, key: u64, value: u64, touched: &mut BTreeSet<u64>) -> Answer {
-        if !self.rows.contains_key(&key) && self.rows.len() == self.capacity {
+    fn put(&mut self, key: u64, value: u64, staged: &mut Staged) -> Answer {
+        if !self.rows.contains_key(&key) && self.rows.len() == self.max_capacity() {
             return Answer::Full;
         }
-        touched.insert(key);
+        staged.touched.insert(key);
         self.rows.insert(key, self.shape.row(key, value).into());
+        staged.most_rows = staged.most_rows.max(self.rows.len());
         Answer::Done
     }
 
@@ -95,7 +115,7 @@ impl Table {
         capacity: usize,
         rows: Option<&[(u64, u64)]>,
     ) -> Result<Self, Answer> {
-        let mut table = Self::new(shape, capacity);
+        let mut table = Self::new(shape, capacity, self.growth_limit);
         let Some(rows) = rows else {
             table.rows = self.converted(shape);
             let fits = table.rows.len() <= capacity;
@@ -114,10 +134,16 @@ impl Table {
     ///
     /// # Errors
     /// The outcome that `open` should have instead.
-    pub fn opened(&self, shape: Shape, capacity: usize) -> Result<Self, Answer> {
+    pub fn opened(
+        &self,
+        shape: Shape,
+        capacity: usize,
+        growth_limit: Option<usize>,
+    ) -> Result<Self, Answer> {
         let is_same = shape == self.shape;
-        let capacity = if is_same { capacity.max(self.capacity) } else { capacity };
-        self.reshaped(shape, capacity, None)
+        let limit = if is_same { usize::MAX } else { growth_limit.unwrap_or(capacity) };
+        let table = self.reshaped(shape, self.capacity.clamp(capacity, limit), None)?;
+        Ok(Self { growth_limit, ..table })
     }
 
     fn converted(&self, shape: Shape) -> Rows {
@@ -189,6 +215,12 @@ impl History {
     /// Adds the table that a step is about to commit.
     pub fn announce(&mut self, table: Table, follows: Follows) {
         self.0.push(Entry { version: None, follows, table });
+    }
+
+    /// Records the capacity of the table that was committed last. Returns true if it has changed.
+    pub fn set_capacity(&mut self, capacity: usize) -> bool {
+        let table = &mut self.0.last_mut().expect("a published table").table;
+        std::mem::replace(&mut table.capacity, capacity) != capacity
     }
 
     /// Records that the step has committed the announced table.

@@ -55,7 +55,7 @@ fn watch_feeds_another_publisher() {
     println!("seed {seed}");
     let mut script = Script::new(seed, 200);
     let open =
-        |capacity| Publisher::<Item>::builder(from.name()).capacity(capacity).open().unwrap();
+        |capacity| Publisher::<Item>::builder(from.name()).fixed_capacity(capacity).open().unwrap();
     let mut a = open(200);
     script.next_plan().carry_out(&mut a);
     let mut chain = Chain::new(&from, &to);
@@ -103,7 +103,7 @@ fn chain_can_start_before_its_source() {
     let (from, to) = (Table::new("chain-late-a"), Table::new("chain-late-b"));
     let mut chain = Chain::new(&from, &to);
     chain.watch.stderr_until(|text| text.contains(from.name()));
-    let mut a = Publisher::<Item>::builder(from.name()).capacity(10).open().unwrap();
+    let mut a = Publisher::<Item>::builder(from.name()).fixed_capacity(10).open().unwrap();
     let mut script = Script::new(3, 10);
     for _ in 0..20 {
         script.next_plan().carry_out(&mut a);
@@ -117,7 +117,7 @@ fn chain_can_start_before_its_source() {
 #[test]
 fn restarted_chain_continues() {
     let (from, to) = (Table::new("chain-again-a"), Table::new("chain-again-b"));
-    let mut a = Publisher::<Item>::builder(from.name()).capacity(10).open().unwrap();
+    let mut a = Publisher::<Item>::builder(from.name()).fixed_capacity(10).open().unwrap();
     let publish = |a: &mut Publisher<Item>, value| {
         let items: Vec<Item> = (0..10).map(|number| Item::new((0, number), value)).collect();
         let mut tx = a.begin();

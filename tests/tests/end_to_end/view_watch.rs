@@ -179,7 +179,7 @@ fn watch_of_view_feeds_another_publisher() {
     let seed = rand::random();
     println!("seed {seed}");
     let mut script = Script::new(seed, 60);
-    let mut a = Publisher::<Item>::builder(from.name()).capacity(60).open().unwrap();
+    let mut a = Publisher::<Item>::builder(from.name()).fixed_capacity(60).open().unwrap();
     let part = ["--where", "value > 1", "--where", "value != 3"];
     let (mut watch, mut serve) = piped(&from, &to, &part, &["--strict", "--capacity", "60"]);
     let mut copy = UntypedSubscriber::builder(to.name()).open_within(LIMIT).unwrap();

@@ -7,7 +7,7 @@ use tests::script::Item;
 use tests::table::Table;
 
 fn open(table: &Table, capacity: usize) -> Publisher<Item> {
-    Publisher::<Item>::builder(table.name()).capacity(capacity).open().unwrap()
+    Publisher::<Item>::builder(table.name()).fixed_capacity(capacity).open().unwrap()
 }
 
 #[test]

@@ -279,7 +279,7 @@ fn subscriber_follows_random_successive_tables() {
     let mut subscriber: Option<Subscriber<Item>> = None;
     for (seed, capacity) in [(1, 5), (2, 20), (3, 3), (4, 60)] {
         let mut publisher =
-            Publisher::<Item>::builder(table.name()).capacity(capacity).open().unwrap();
+            Publisher::<Item>::builder(table.name()).fixed_capacity(capacity).open().unwrap();
         let mut script = Script::new(seed, capacity);
         for _ in 0..50 {
             script.next_plan().carry_out(&mut publisher);

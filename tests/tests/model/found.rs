@@ -27,7 +27,7 @@ fn commit_after_the_region_was_unlinked_keeps_the_committed_rows() {
             Place::Traced,
             confined.is_some(),
             &[
-                Open { shape: Pair, capacity: 1, typed: false },
+                Open { shape: Pair, capacity: 1, max_capacity: None, typed: false },
                 Transaction(vec![Fill(1, 0)], Commit),
                 Unlink(Region),
                 Maintain,
@@ -46,7 +46,7 @@ fn snapshots_during_first_row_of_small_table_are_whole() {
             Place::Here,
             confined.is_some(),
             &[
-                Open { shape: Pair, capacity: 64, typed: false },
+                Open { shape: Pair, capacity: 64, max_capacity: None, typed: false },
                 Raced(Inner::new(Transaction(vec![Upsert(0, 0)], Commit))),
             ],
         );
@@ -60,7 +60,7 @@ fn forgotten_transaction_is_rolled_back() {
         Place::Here,
         confined.is_some(),
         &[
-            Open { shape: Pair, capacity: 1, typed: false },
+            Open { shape: Pair, capacity: 1, max_capacity: None, typed: false },
             Transaction(vec![Upsert(0, 0)], Forget),
             Transaction(vec![], Commit),
         ],
@@ -73,7 +73,10 @@ fn successor_with_other_schema_and_equal_rows_is_reported() {
     replay(
         Place::Here,
         confined.is_some(),
-        &[Open { shape: Pair, capacity: 1, typed: false }, Reshape(Id, 1, None)],
+        &[
+            Open { shape: Pair, capacity: 1, max_capacity: None, typed: false },
+            Reshape(Id, 1, None),
+        ],
     );
 }
 
@@ -85,7 +88,7 @@ fn publisher_opens_after_lock_and_region_were_unlinked() {
         Place::Here,
         confined.is_some(),
         &[
-            Open { shape: Pair, capacity: 1, typed: false },
+            Open { shape: Pair, capacity: 1, max_capacity: None, typed: false },
             Unlink(Lock),
             Second,
             Unlink(Region),

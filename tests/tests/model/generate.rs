@@ -28,6 +28,7 @@ pub struct Sketch {
     is_open: bool,
     is_typed: bool,
     shape: Shape,
+    /// Capacity up to which the table grows.
     capacity: usize,
     /// True before the first transaction.
     is_new: bool,
@@ -93,8 +94,8 @@ impl<const HERE: bool> ReferenceStateMachine for Machine<HERE> {
 
     fn apply(mut sketch: Sketch, operation: &Operation) -> Sketch {
         match operation {
-            Operation::Open { shape, capacity, typed } => {
-                (sketch.shape, sketch.capacity) = (*shape, *capacity);
+            Operation::Open { shape, capacity, max_capacity, typed } => {
+                (sketch.shape, sketch.capacity) = (*shape, max_capacity.unwrap_or(*capacity));
                 (sketch.is_open, sketch.is_typed) = (true, *typed);
                 sketch.is_new = true;
             }
@@ -134,8 +135,12 @@ fn shape() -> impl Strategy<Value = Shape> {
 }
 
 fn open() -> impl Strategy<Value = Operation> {
-    let settings = (shape(), capacity(), any::<bool>());
-    settings.prop_map(|(shape, capacity, typed)| Operation::Open { shape, capacity, typed })
+    let growth = prop_oneof![Just(None), (1_usize..20).prop_map(Some)];
+    let settings = (shape(), capacity(), growth, any::<bool>());
+    settings.prop_map(|(shape, capacity, growth, typed)| {
+        let max_capacity = growth.map(|growth| (capacity * growth).min(6000));
+        Operation::Open { shape, capacity, max_capacity, typed }
+    })
 }
 
 /// Generates a key out of one and a half times the capacity, the first keys more often.

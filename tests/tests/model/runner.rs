@@ -132,11 +132,12 @@ impl Runner {
         let table = || self.history.table().expect("a published table").clone();
         let mut calls = Vec::new();
         let next = match operation {
-            Operation::Open { shape, capacity, .. } if self.has("table") => {
-                table().opened(*shape, *capacity).map(|table| Some((table, Follows::Elsewhere)))
+            Operation::Open { shape, capacity, max_capacity, .. } if self.has("table") => {
+                let opened = table().opened(*shape, *capacity, *max_capacity);
+                opened.map(|table| Some((table, Follows::Elsewhere)))
             }
-            Operation::Open { shape, capacity, .. } => {
-                Ok(Some((Table::new(*shape, *capacity), Follows::Anew)))
+            Operation::Open { shape, capacity, max_capacity, .. } => {
+                Ok(Some((Table::new(*shape, *capacity, *max_capacity), Follows::Anew)))
             }
             Operation::Transaction(program, end) => {
                 let mut table = table();
@@ -341,6 +342,13 @@ impl Runner {
             Some(seen) => self.history.confirm(seen.version),
             None => self.history.withdraw(),
         }
+        if let (Operation::Transaction(..), Ok(left)) =
+            (operation, inspect(self.table.name(), None))
+        {
+            // The publisher may have died after the growth and before the commit, and before it
+            // marked the region that it replaced.
+            self.is_disturbed |= self.history.set_capacity(left.capacity);
+        }
     }
 
     /// Opens a second publisher. It is refused, unless the names of all objects of the first one
@@ -349,7 +357,7 @@ impl Runner {
     fn second(&mut self) {
         let table = self.history.table().expect("a published table").clone();
         let (shape, capacity) = (table.shape, table.capacity);
-        let open = Operation::Open { shape, capacity, typed: false };
+        let open = Operation::Open { shape, capacity, max_capacity: None, typed: false };
         let is_refused = self.has("table") || self.is_locked();
         let mut second = Seat::new(self.place, self.table.name());
         let reply = second.perform(&open);
@@ -369,7 +377,7 @@ impl Runner {
         }
         assert_eq!(first.perform(&Operation::Close).result, Answer::Done, "closing a lost table");
         assert!(self.has("table") && self.has("lock"), "the second publisher's objects");
-        self.history.announce(Table::new(shape, capacity), Follows::Anew);
+        self.history.announce(Table::new(shape, capacity, None), Follows::Anew);
         self.history.confirm(1);
         self.note(&open, &reply, true, false);
     }

@@ -16,7 +16,7 @@ use cli::{CliError, Shutdown, status};
 use common::{Error, Schema, UntypedPublisher};
 
 use super::format::{Format, Settings, Table};
-use super::{CapacityPolicy, Progress, Snapshot, Source, SourceError};
+use super::{Progress, Snapshot, Source, SourceError};
 
 mod follow;
 mod reader;
@@ -41,7 +41,6 @@ const PATIENCE_JSONL: Duration = Duration::from_secs(1);
 
 pub struct File {
     path: PathBuf,
-    capacity_policy: CapacityPolicy,
     is_strict: bool,
     reader: Reader,
     watch: Watch,
@@ -75,7 +74,6 @@ impl File {
     pub fn open(
         path: &Path,
         settings: Settings,
-        capacity_policy: CapacityPolicy,
         is_strict: bool,
         hangups: Hangups,
         stop: &Shutdown,
@@ -86,7 +84,6 @@ impl File {
         };
         let mut file = Self {
             path: path.to_owned(),
-            capacity_policy,
             is_strict,
             reader: Reader::new(path, settings)?,
             watch: Watch::new(path),
@@ -236,7 +233,7 @@ impl File {
             return Ok(());
         };
         let is_first = !std::mem::replace(&mut self.has_published, true);
-        let published = snapshot.publish(publisher, self.capacity_policy);
+        let published = snapshot.publish(publisher);
         self.has_left_out = matches!(published, Ok(Some(_)));
         match published {
             Ok(None) => {}

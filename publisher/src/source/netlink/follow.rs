@@ -31,7 +31,7 @@ use super::dump::{Dump, Kept, LOST};
 use super::links::Links;
 use super::model::{Effect, Model};
 use super::reports::Reports;
-use crate::source::{CapacityPolicy, Progress, Snapshot, Source, SourceError};
+use crate::source::{Progress, Snapshot, Source, SourceError};
 
 /// Initial size, in bytes, of the buffer for one datagram. The kernel's dump datagrams have at most
 /// 32 KiB.
@@ -55,7 +55,6 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A source that follows one of the kernel's tables.
 pub struct Follow<M: Model> {
     schema: Arc<Schema>,
-    capacity_policy: CapacityPolicy,
     receive_buffer: usize,
     channel: Channel,
     state: State<M>,
@@ -83,11 +82,10 @@ enum State<M> {
 
 impl<M: Model> Follow<M> {
     /// Creates the source with a receive buffer of `receive_buffer` bytes for unread events.
-    pub fn new(receive_buffer: usize, capacity_policy: CapacityPolicy) -> Result<Self, CliError> {
+    pub fn new(receive_buffer: usize) -> Result<Self, CliError> {
         let channel = Self::open(receive_buffer).map_err(|error| unreadable::<M>(&error))?;
         Ok(Self {
             schema: Arc::new(Schema::of::<M::Row>()?),
-            capacity_policy,
             receive_buffer,
             channel,
             state: State::Stale(Instant::now()),
@@ -292,7 +290,7 @@ impl<M: Model> Follow<M> {
             rows.extend_from_slice(bytes_of(&row));
         }
         let snapshot = Snapshot::of(Arc::clone(&self.schema), rows);
-        let problem = match snapshot.publish(publisher, self.capacity_policy) {
+        let problem = match snapshot.publish(publisher) {
             Ok(problem) => {
                 self.has_published = true;
                 problem

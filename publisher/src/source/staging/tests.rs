@@ -11,7 +11,7 @@ impl Table {
     fn new(name: &str) -> Self {
         let name = format!("staging-{name}-{}", std::process::id());
         let schema = Schema::parse("id:u8,n:u8", None).unwrap();
-        Self(Some(UntypedPublisher::builder(&name, schema).capacity(3).open().unwrap()))
+        Self(Some(UntypedPublisher::builder(&name, schema).fixed_capacity(3).open().unwrap()))
     }
 
     /// Applies the lines. Returns the rows, the number of refused lines and the number of

@@ -68,6 +68,13 @@ fn publisher_death_at_any_instruction_of_growth_loses_nothing() {
 }
 
 #[test]
+fn publisher_death_at_any_instruction_of_growth_to_larger_region_loses_nothing() {
+    if can_step() {
+        die_in(Scenario::Larger, None);
+    }
+}
+
+#[test]
 fn publisher_death_at_any_instruction_of_key_index_changes_loses_nothing() {
     if can_step() {
         die_in(Scenario::Index, None);

@@ -76,7 +76,7 @@ fn publisher_metrics_count_commits_and_sweeps() {
         ("tablecast_commits_total", 0.0),
         ("tablecast_version", 1.0),
         ("tablecast_epoch", 1.0),
-        ("tablecast_capacity_rows", 1_048_576.0),
+        ("tablecast_capacity_rows", 1_024.0),
         ("tablecast_commit_seconds_count", 0.0),
     ]));
     let program = first.values.keys().find(|name| name.starts_with("tablecast_build_info"));
