@@ -36,6 +36,7 @@
 //!   limits;
 //! - [`followed`]: a `publisher serve` of a file in its own directory;
 //! - [`forked`]: a process that leaves its handles to a child of `fork`;
+//! - [`growth`]: a publisher that fills a table, and followers that check each version;
 //! - [`kinds`]: processes that are woken by each wake kind;
 //! - [`piped`]: a table that follows another one, through both programs and a pipe;
 //! - [`soak`]: a publisher and readers that are stopped, continued and killed at random, for any
@@ -54,6 +55,7 @@ pub mod clean;
 pub mod confined;
 pub mod followed;
 pub mod forked;
+pub mod growth;
 pub mod kinds;
 pub mod manager;
 pub mod mirror;

@@ -45,6 +45,8 @@ fn main() {
         "refresh" => refresh(&mut arguments),
         "limited" => limited(&mut arguments),
         "grow" => grow(&mut arguments),
+        "fill" => fill(&mut arguments),
+        "follow-growth" => follow_growth(&mut arguments),
         "pids" => pids(&mut arguments),
         "model" => model(&mut arguments),
         "vandal" => vandal(&mut arguments),
@@ -356,6 +358,18 @@ fn grow(arguments: &mut Arguments) -> Result<()> {
         rows += batch;
         say(rows);
     }
+}
+
+/// `fill NAME ROWS`: after a line on stdin, inserts rows: see [`tests::growth`].
+fn fill(arguments: &mut Arguments) -> Result<()> {
+    let (name, rows): (String, u32) = (arguments.next(), arguments.next());
+    tests::growth::fill(&name, rows)
+}
+
+/// `follow-growth NAME HOW ROWS`: follows the rows of `fill`.
+fn follow_growth(arguments: &mut Arguments) -> Result<()> {
+    let [name, how]: [String; 2] = std::array::from_fn(|_| arguments.next());
+    tests::growth::follow(&name, &how, arguments.next())
 }
 
 /// `model NAME [traced]`: carries out the steps of the model-based test that it reads as lines of

@@ -97,6 +97,28 @@ async fn async_subscriber_loses_no_wake_up() {
 }
 
 #[tokio::test]
+async fn stream_loses_no_row_while_the_table_grows() {
+    const ROWS: u32 = 5_000;
+    let table = Table::new("async-growth");
+    let mut publisher = publisher(&table, 1);
+    let mut follower = subscriber(&table);
+    let publishing = std::thread::spawn(move || {
+        for number in 0..ROWS {
+            put(&mut publisher, number, 1);
+        }
+        publisher
+    });
+    let mut told = Told::default();
+    while told.0.len() < ROWS as usize {
+        let changes = soon(follower.next()).await.unwrap().unwrap();
+        changes.changes.into_iter().for_each(|change| told.apply(change));
+    }
+    let publisher = publishing.join().unwrap();
+    assert_eq!(publisher.capacity(), 16_384);
+    publisher.close().unwrap();
+}
+
+#[tokio::test]
 async fn stream_yields_owned_changes_and_does_not_end() {
     let table = Table::new("async-stream");
     let mut publisher = publisher(&table, 1);

@@ -4,6 +4,7 @@
 mod asynchronous;
 mod consistency;
 mod errors;
+mod growth;
 mod readers;
 mod successor;
 mod waiting;

@@ -1,11 +1,12 @@
 //! Limits of the system: an error names the object, the limit and the setting. Committed rows stay,
 //! and the publisher continues with what fits.
 
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Error, Publisher, Subscriber};
+use common::{Error, Publisher, Reader, Subscriber};
 use nix::sys::signal::Signal;
 use tests::clean::command;
 use tests::confined::{MemoryGroup, own_memory, own_mount, own_queues};
@@ -41,7 +42,8 @@ fn full_memory_at_creation_leaves_nothing() {
         return skip("full_memory_at_creation_leaves_nothing: no mount namespace");
     }
     let table = Table::new("full-new");
-    let error = Publisher::<Item>::builder(table.name()).open().map(drop).unwrap_err();
+    let builder = Publisher::<Item>::builder(table.name()).capacity(1 << 20);
+    let error = builder.open().map(drop).unwrap_err();
     assert!(names(&error, table.name(), "the space of /dev/shm", "docker --shm-size"), "{error}");
     assert_eq!(objects(), Vec::<String>::new());
     // A smaller table fits.
@@ -109,6 +111,69 @@ fn full_memory_fails_only_that_transaction() {
     publisher.maintain().unwrap();
     // The lock, the region, the registry and the key index.
     assert_eq!(objects().len(), 4, "{:?}", objects());
+    publisher.close().unwrap();
+}
+
+#[test]
+fn growth_without_memory_fails_only_that_transaction_and_succeeds_later() {
+    if !own_memory(2 << 20) {
+        return skip("growth_without_memory: no mount namespace");
+    }
+    let table = Table::new("full-growth");
+    let builder = || Publisher::<Item>::builder(table.name()).subscribers(8);
+    let mut publisher = builder().open().unwrap();
+    let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
+    let mut reader = Reader::<Item>::open(table.name()).unwrap();
+    let item = |number: u32| Item::new((0, number), 1);
+    let insert = |publisher: &mut Publisher<Item>, numbers: std::ops::Range<u32>| {
+        let mut tx = publisher.begin();
+        numbers.into_iter().try_for_each(|number| tx.insert(&item(number)))?;
+        tx.commit()
+    };
+    let rows = publisher.capacity() as u32;
+    let mut version = insert(&mut publisher, 0..rows).unwrap();
+    let filler = std::fs::write("/dev/shm/filler", vec![1; 2 << 20]);
+    assert!(filler.is_err(), "the file system is full");
+    // Whichever object of the larger table lacks memory, the table is unchanged.
+    let mut failures = 0;
+    let grown = loop {
+        let left = objects();
+        let error = match insert(&mut publisher, rows..2 * rows) {
+            Ok(version) => break version,
+            Err(error) => error,
+        };
+        failures += 1;
+        assert!(names(&error, "tablecast.", "the space of /dev/shm", "remount,size"), "{error}");
+        assert_eq!(objects(), left);
+        assert_eq!((publisher.version(), publisher.len()), (version, rows as usize));
+        assert_eq!(publisher.capacity(), rows as usize);
+        // A change that needs no other region.
+        let mut tx = publisher.begin();
+        tx.delete(&(0, 0)).unwrap();
+        tx.insert(&item(0)).unwrap();
+        version = tx.commit().unwrap();
+        subscriber.refresh().unwrap();
+        assert_eq!((subscriber.version(), subscriber.len()), (version, rows as usize));
+        // One more page is free.
+        let filler = std::fs::OpenOptions::new().write(true).open("/dev/shm/filler").unwrap();
+        filler.set_len(filler.metadata().unwrap().len() - 4096).unwrap();
+    };
+    println!("the growth failed {failures} times");
+    assert!(failures > 20);
+    assert_eq!((grown, publisher.capacity()), (version + 2, 4 * rows as usize));
+    std::fs::remove_file("/dev/shm/filler").unwrap();
+    subscriber.refresh().unwrap();
+    assert_eq!((subscriber.version(), subscriber.len()), (grown, 2 * rows as usize));
+    for number in [0, rows, 2 * rows - 1] {
+        assert_eq!(subscriber.get(&(0, number)), Some(&item(number)));
+        assert_eq!(reader.get(&(0, number)).unwrap(), Some(item(number)));
+    }
+    // The memory of the old region is free when the last reader has left it.
+    assert!(reader.wait_for(grown, Some(LIMIT)).unwrap());
+    let entries = std::fs::read_dir("/dev/shm").unwrap();
+    let named: u64 = entries.map(|entry| entry.unwrap().metadata().unwrap().blocks() / 8).sum();
+    let memory = nix::sys::statvfs::statvfs("/dev/shm").unwrap();
+    assert_eq!(memory.blocks() - memory.blocks_free(), named, "blocks of 4 KiB");
     publisher.close().unwrap();
 }
 
