@@ -181,6 +181,44 @@ fn replace_ten_keys_and_commit(bencher: Bencher<'_, '_>, rows: u64) {
     publisher.close().expect("its own table");
 }
 
+fn insert(publisher: &mut Publisher<Wide>, keys: std::ops::Range<u64>) {
+    let mut tx = publisher.begin();
+    for key in keys {
+        tx.insert(&Wide { key, version: 0, rest: Zeroable::zeroed() }).expect("room");
+    }
+    tx.commit().expect("room");
+}
+
+/// Inserts a million rows, ten in each commit. The table grows from its default capacity on, or has
+/// room for all of them.
+#[divan::bench(args = [1024, 1_000_000], sample_size = 1, sample_count = 10)]
+fn insert_a_million(bencher: Bencher<'_, '_>, capacity: usize) {
+    let name = format!("bench-insert-{capacity}-{}", std::process::id());
+    let open = || Publisher::<Wide>::builder(&name).capacity(capacity).open().expect("a new table");
+    bencher.with_inputs(open).bench_local_values(|mut publisher| {
+        for first in (0..1_000_000).step_by(CHANGES as usize) {
+            insert(&mut publisher, first..first + CHANGES);
+        }
+        publisher.close().expect("its own table");
+    });
+}
+
+/// Commits one row that does not fit into a table of 250,000 rows, which then has room for a
+/// million.
+#[divan::bench(sample_size = 1, sample_count = 10)]
+fn grow_from_250_000_rows(bencher: Bencher<'_, '_>) {
+    let mut sample = 0;
+    let full = || {
+        sample += 1;
+        Table::new(&format!("grow-{sample}"), 250_000)
+    };
+    bencher.with_inputs(full).bench_local_refs(|table| {
+        let publisher = table.publisher.as_mut().expect("it is open");
+        insert(publisher, 250_000..250_001);
+        assert_eq!(publisher.capacity(), 1_000_000);
+    });
+}
+
 #[divan::bench(args = ROWS)]
 fn upsert_ten_and_commit(bencher: Bencher<'_, '_>, rows: u64) {
     let mut table = Table::new("commit", rows);

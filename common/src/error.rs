@@ -74,14 +74,14 @@ pub enum Error {
         key: String,
     },
 
-    /// The table already has as many rows as its capacity allows.
+    /// The table already has as many rows as its maximum capacity allows.
     #[error(
-        "table full: {table:?}: all {capacity} rows are in use; delete rows, or open the table with a larger capacity"
+        "table full: {table:?}: all {capacity} rows are in use; delete rows, or open the table with a larger capacity limit"
     )]
     TableFull {
         /// Name of the table.
         table: String,
-        /// Capacity in rows.
+        /// Maximum capacity in rows.
         capacity: usize,
     },
 

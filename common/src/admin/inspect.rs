@@ -35,7 +35,7 @@ pub struct TableInfo {
     pub committed_ago: Option<Duration>,
     /// Number of rows. Approximate while the publisher commits.
     pub rows: usize,
-    /// Maximum number of rows.
+    /// Number of rows for which the table has room before it grows.
     pub capacity: usize,
     /// Size of the region in bytes.
     pub bytes: u64,

@@ -60,24 +60,47 @@ impl<S> PublisherBuilder<S> {
         }
     }
 
-    /// Sets the number of rows for which a new table has room before it grows. The default is
-    /// 1,024. A table grows by a factor of four whenever it is full. Unused capacity costs an
-    /// eighth of a byte per row, and enlarges the journal, which takes at most 256 KiB.
+    /// Sets the number of rows for which the table has room before it grows. The default is 1,024.
+    /// An existing table keeps a larger capacity. Unused capacity costs an eighth of a byte per
+    /// row, and enlarges the journal, which takes at most 256 KiB.
+    ///
+    /// A commit that needs more rows than the table has room for first moves the table to a region
+    /// with four times the capacity, up to [`max_capacity`](Self::max_capacity). This copies all
+    /// rows, and is a version in which no row differs. Subscribers and readers follow
+    /// automatically.
     pub fn capacity(mut self, rows: usize) -> Self {
         self.settings.capacity = rows;
         self
     }
 
-    /// Sets the maximum number of rows up to which the table grows. The default is
-    /// [`MAX_CAPACITY`]. A new table has room for at most this number of rows.
+    /// Sets the number of rows up to which the table grows. The default is [`MAX_CAPACITY`]. If it
+    /// is less than [`capacity`](Self::capacity), it is also the initial capacity. A table that
+    /// already has a larger capacity keeps it.
     pub fn max_capacity(mut self, rows: usize) -> Self {
         self.settings.max_capacity = Some(rows);
         self
     }
 
-    /// Sets the maximum number of rows, and the capacity of a new table to the same number, so that
-    /// the table never grows. The memory that the publisher needs is then bounded, and no commit
-    /// takes the time of a growth.
+    /// Sets the capacity, and lets the table never grow beyond it. A table that already has a larger
+    /// capacity keeps it. The memory of the table is then bounded, and no commit takes the time of
+    /// a growth.
+    ///
+    /// ```
+    /// # use common::{Error, Publisher, Row};
+    /// # #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: f64 }
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-fixed-capacity-{}", std::process::id());
+    /// let mut publisher = Publisher::<Price>::builder(&name).fixed_capacity(1).open()?;
+    /// let mut tx = publisher.begin();
+    /// tx.insert(&Price { instrument: 1, bid: 9.5 })?;
+    /// let full = tx.insert(&Price { instrument: 2, bid: 3.0 });
+    /// assert!(matches!(full, Err(Error::TableFull { capacity: 1, .. })));
+    /// # drop(tx);
+    /// # publisher.close()
+    /// # }
+    /// ```
     pub fn fixed_capacity(mut self, rows: usize) -> Self {
         (self.settings.capacity, self.settings.max_capacity) = (rows, None);
         self

@@ -473,7 +473,8 @@ impl UntypedPublisher {
 
     /// Replaces the table's schema, its capacity, or both, and all of its rows, in one commit. A
     /// successor region takes the table's name. Subscribers move to it automatically and see the
-    /// differences from the rows that they had. Returns the version of the table.
+    /// differences from the rows that they had. Returns the version of the table. Later
+    /// transactions may let the table grow beyond `capacity`, unless its capacity is fixed.
     ///
     /// # Errors
     /// [`Error::KeyExists`] if two of the rows have the same key, [`Error::TableFull`],

@@ -84,7 +84,7 @@ impl UntypedSubscriber {
         self.len() == 0
     }
 
-    /// Returns the maximum number of rows of the table.
+    /// Returns the number of rows for which the table has room before it grows.
     pub fn capacity(&self) -> usize {
         self.local_copy().region().geometry().capacity
     }

@@ -65,7 +65,10 @@ pub fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str
 /// Registers the gauge of a table's capacity and returns it.
 pub fn register_capacity(registry: &mut Registry) -> Gauge {
     let capacity = Gauge::default();
-    let (help, unit) = ("Maximum number of rows in the table", Unit::Other("rows".to_owned()));
+    let (help, unit) = (
+        "Number of rows for which the table has room before it grows",
+        Unit::Other("rows".to_owned()),
+    );
     registry.register_with_unit("capacity", help, unit, capacity.clone());
     capacity
 }

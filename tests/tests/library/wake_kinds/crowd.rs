@@ -21,7 +21,8 @@ fn thousand_subscribers_follow_with_256_queues() {
         return skip("thousand_subscribers_follow_with_256_queues: no namespaces");
     }
     let table = Table::new("kinds-crowd");
-    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(10).open().unwrap();
+    let builder = Publisher::<Item>::builder(table.name()).capacity(10).subscribers(1024);
+    let mut publisher = builder.open().unwrap();
     // Each process has fewer descriptors than usual and no privileges.
     let mut crowds: Vec<Process> = (0..PROCESSES)
         .map(|_| {
