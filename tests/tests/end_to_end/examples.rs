@@ -293,7 +293,8 @@ fn sse_example_serves_many_clients() {
 fn sse_example_resends_table_to_slow_client() {
     const ROWS: u64 = 4_000;
     let table = Table::new("example-slow");
-    let mut serving = Serving::start(table.name(), FIELDS, &[]);
+    // A table that grows would have one more version.
+    let mut serving = Serving::start(table.name(), FIELDS, &["--capacity", "4000"]);
     let (mut server, url) = server(&table);
     let (mut slow, mut quick) = (Client::connect(&url), Client::connect(&url));
     // About 2 MB each: more than the sockets hold, and more batches than the server keeps.
