@@ -191,8 +191,8 @@ pub use row::{kinds, schema, value};
 pub use subscriber::{AsyncSubscriber, OwnedChanges};
 #[cfg(not(loom))]
 pub use subscriber::{
-    Cause, Change, Changes, Entry, Interrupter, Open, OpenOptions, PublisherState, Reader,
-    Subscriber, UntypedChanges, UntypedReader, UntypedSubscriber, WaitSet,
+    Cause, Change, Changes, Entry, Interrupter, Open, OpenOptions, Position, PublisherState,
+    Reader, SlotChanges, Subscriber, UntypedChanges, UntypedReader, UntypedSubscriber, WaitSet,
 };
 #[cfg(not(loom))]
 pub use wake::{Sleep, WakeKind};

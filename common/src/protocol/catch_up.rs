@@ -281,11 +281,31 @@ impl ChangedRows {
     /// Returns the words of a live row, or `None` for a deleted one.
     pub fn row(&self, changed: &ChangedRow) -> Option<&[u64]> {
         let start = changed.start?;
+        Some(&self.words()[start..start + self.row_words])
+    }
+
+    /// Moves the live rows together at the beginning of the buffer, and empties the list. Returns
+    /// the slots of the live rows in the order of their words, and those of the deleted rows.
+    pub fn pack(&mut self) -> [Vec<u32>; 2] {
+        let mut list = std::mem::take(&mut self.list);
+        // Each row then moves to the front, and to a place that was already read. `None`, the start
+        // of a deleted row, comes first.
+        list.sort_unstable_by_key(|row| row.start);
+        let (deleted, live) = list.split_at(list.partition_point(|row| row.start.is_none()));
         let words = match self.is_by_slot {
-            true => &self.by_slot.rows[..],
-            false => &self.words,
+            true => &mut self.by_slot.rows[..],
+            false => &mut self.words,
         };
-        Some(&words[start..start + self.row_words])
+        for (number, start) in live.iter().filter_map(|row| row.start).enumerate() {
+            words.copy_within(start..start + self.row_words, number * self.row_words);
+        }
+        [live, deleted].map(|rows| rows.iter().map(|row| row.slot).collect())
+    }
+
+    /// Returns the words of all rows, with other words between them unless they are
+    /// [packed](Self::pack).
+    pub fn words(&self) -> &[u64] {
+        if self.is_by_slot { &self.by_slot.rows } else { &self.words }
     }
 
     /// Moves the listed rows to the positions of their slots.

@@ -21,6 +21,7 @@ mod liveness;
 mod lookup;
 mod parking;
 mod reader;
+mod slot_changes;
 mod source;
 mod typed;
 mod untyped;
@@ -33,6 +34,7 @@ pub use changes::{Cause, Change, Changes, ChangesIter, UntypedChanges, UntypedCh
 pub use event_set::Interrupter;
 pub use liveness::PublisherState;
 pub use reader::{Entry, Reader, UntypedReader};
+pub use slot_changes::{Position, SlotChanges};
 pub use typed::Subscriber;
 pub use untyped::UntypedSubscriber;
 pub use wait_set::{Member, WaitSet};

@@ -9,6 +9,7 @@ use super::event_set::Interrupter;
 use super::follow::{Content, Follow};
 use super::liveness::PublisherState;
 use super::lookup::{KeyBytes, Lookup, OwnRow, Place};
+use super::slot_changes::{Position, SlotChanges};
 use super::source::{Source, row_ref};
 use crate::error::Result;
 use crate::protocol::layout::header;
@@ -405,6 +406,52 @@ impl UntypedReader {
     /// The errors of [`Reader::for_each`].
     pub fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
         self.lookup().source()?.snapshot()
+    }
+
+    /// Returns the rows of all slots that were written after `since`, as of one version. With the
+    /// default position, and if the position is of another region, these are all rows.
+    ///
+    /// A program that keeps a copy of the table in another language or on another host follows it
+    /// by this function, without the history of the table: a program that was away takes a larger
+    /// step. [`Subscriber`](crate::Subscriber) does the same by key, for programs in Rust.
+    ///
+    /// ```
+    /// # use common::{Schema, UntypedPublisher};
+    /// use std::collections::HashMap;
+    /// use common::{Position, UntypedReader};
+    ///
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-changed-slots-{}", std::process::id());
+    /// # let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// let table = UntypedReader::open(&name)?;
+    /// let mut copy: HashMap<u32, Vec<u8>> = HashMap::new();
+    /// let mut position = Position::default();
+    /// # for id in 0..3_u64 {
+    /// # let mut tx = publisher.begin();
+    /// # tx.insert(&id.to_le_bytes())?;
+    /// # tx.commit()?;
+    /// // After each commit, or at any later time:
+    /// let changes = table.changed_slots(position)?;
+    /// if changes.is_complete() {
+    ///     copy.clear();
+    /// }
+    /// for (slot, row) in changes.iter() {
+    ///     match row {
+    ///         Some(row) => copy.insert(slot, row.bytes().to_vec()),
+    ///         None => copy.remove(&slot),
+    ///     };
+    /// }
+    /// position = changes.position();
+    /// # assert_eq!(copy.len() as u64, id + 1);
+    /// # }
+    /// # publisher.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`Reader::for_each`].
+    pub fn changed_slots(&self, since: Position) -> Result<SlotChanges> {
+        self.lookup().source()?.changed_slots(since)
     }
 
     /// Returns the number of the last commit.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
+use super::slot_changes::{Position, SlotChanges};
 use crate::error::{Error, Result};
 use crate::index::{Hash, KeyHasher};
 use crate::memory::{AlignedWords, NoMemory, try_extend};
@@ -206,6 +207,20 @@ impl Source {
                 .map_err(|failed| self.error(failed))?;
         }
         Ok(cursor)
+    }
+
+    /// Copies the rows of all slots that were written after a position. A position that this region
+    /// does not have says nothing about its rows, so all of them are copied then.
+    pub(super) fn changed_slots(&self, since: Position) -> Result<SlotChanges> {
+        let is_known =
+            since.region_id() == self.region.id() && since.version() <= self.region.look()?.0;
+        let since = if is_known { since.cursor() } else { Cursor::START };
+        let mut rows = ChangedRows::default();
+        let cursor = self.catch_up(since, &mut rows)?;
+        // Loaded after the commit: the publisher that committed has stored its epoch before.
+        let epoch = self.region.word(header::EPOCH);
+        let position = Position::at(self.region.id(), cursor);
+        Ok(SlotChanges::new(self.schema(), position, epoch, since.version == 0, rows))
     }
 
     /// Calls `visit` with each row as of the last commit, and returns its version.

@@ -6,6 +6,7 @@ mod consistency;
 mod errors;
 mod growth;
 mod readers;
+mod slot_changes;
 mod successor;
 mod waiting;
 mod wake;
