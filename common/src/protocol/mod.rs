@@ -15,6 +15,7 @@
 //! - [`journal`](mod@journal): lists the slots that the last transactions wrote.
 //! - [`catch_up`](mod@catch_up): reads all rows that changed since a version, as of one later
 //!   version.
+//! - [`stream`](mod@stream): reads all rows at one version without a copy of the table.
 //! - [`key_index`]: finds the slot of a key in shared memory.
 //! - [`park`](mod@park): the handshake between a subscriber that parks and a publisher.
 //! - [`interval`]: an interval of addresses that a signal handler reads.
@@ -30,6 +31,8 @@ pub mod layout;
 mod models;
 pub mod park;
 pub mod read;
+#[cfg(not(loom))]
+pub mod stream;
 pub mod sync;
 pub mod words;
 

@@ -191,11 +191,18 @@ impl<R: Row> Reader<R> {
     }
 
     /// Calls `visit` with each row as of one version, which is returned, in no particular order.
-    /// The rows are copied first, so `visit` may take its time.
+    ///
+    /// If the table is at rest, the rows are passed from shared memory in small groups, without a
+    /// copy of the table. As soon as there is a commit, the remaining rows are copied at once. If
+    /// the last commit was less than a second ago, all rows are copied before the first one is
+    /// passed.
     ///
     /// # Errors
-    /// The errors of [`get`](Self::get), and [`Error::Limit`](crate::Error::Limit) if there is not
-    /// enough memory for the rows.
+    /// [`Error::Outrun`](crate::Error::Outrun), also after some of the rows, if one of the others
+    /// was written twice before it was copied. The rows that were passed are of one version; a
+    /// program that needs all of them drops these, and tries again. If only a complete answer is
+    /// useful, [`snapshot`](Self::snapshot) is simpler. [`Error::Limit`](crate::Error::Limit) if
+    /// there is not enough memory for a copy. The other errors of [`get`](Self::get).
     pub fn for_each(&self, mut visit: impl FnMut(R)) -> Result<u64> {
         self.inner.lookup().source()?.for_each(|words| visit(row_of(words)))
     }
@@ -204,7 +211,8 @@ impl<R: Row> Reader<R> {
     /// Pass the same vector again to save the allocation.
     ///
     /// # Errors
-    /// The errors of [`for_each`](Self::for_each). The contents of `rows` are then unspecified.
+    /// The errors of [`get`](Self::get), and [`Error::Limit`](crate::Error::Limit) if there is not
+    /// enough memory for the rows. The contents of `rows` are then unspecified.
     pub fn snapshot(&self, rows: &mut Vec<R>) -> Result<u64> {
         self.inner.lookup().source()?.snapshot_into(rows)
     }
@@ -403,7 +411,7 @@ impl UntypedReader {
     /// Returns all rows as of one version, and that version.
     ///
     /// # Errors
-    /// The errors of [`Reader::for_each`].
+    /// The errors of [`Reader::snapshot`].
     pub fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
         self.lookup().source()?.snapshot()
     }
@@ -449,7 +457,7 @@ impl UntypedReader {
     /// ```
     ///
     /// # Errors
-    /// The errors of [`Reader::for_each`].
+    /// The errors of [`Reader::snapshot`].
     pub fn changed_slots(&self, since: Position) -> Result<SlotChanges> {
         self.lookup().source()?.changed_slots(since)
     }

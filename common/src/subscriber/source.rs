@@ -7,13 +7,16 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use super::slot_changes::{Position, SlotChanges};
+use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::index::{Hash, KeyHasher};
 use crate::memory::{AlignedWords, NoMemory, try_extend};
 use crate::protocol::catch_up::{ChangedRows, Destination, Failed, copy_all};
+use crate::protocol::commit_time;
 use crate::protocol::journal::Cursor;
 use crate::protocol::layout::{State, header};
 use crate::protocol::read::read_fast;
+use crate::protocol::stream::for_each_row;
 use crate::protocol::words::set_bits;
 use crate::region::ReaderRegion;
 use crate::region::object::{TableName, failure, trusted_users};
@@ -22,6 +25,10 @@ use crate::row::{Row, RowBuf, RowRef};
 
 /// Maximum number of passes over the rows that change during a copy.
 pub(super) const PASSES: u32 = 256;
+
+/// Time since the last commit after which a table is at rest, so that its rows are visited without
+/// a copy.
+const REST_NS: u64 = 1_000_000_000;
 
 /// A region that is open for reading.
 pub(super) struct Source {
@@ -223,8 +230,36 @@ impl Source {
         Ok(SlotChanges::new(self.schema(), position, epoch, since.version == 0, rows))
     }
 
-    /// Calls `visit` with each row as of the last commit, and returns its version.
+    /// Calls `visit` with each row as of the last commit, and returns its version. Copies the rows
+    /// first if the table is likely to change in the meantime.
     pub(super) fn for_each(&self, mut visit: impl FnMut(&[u64])) -> Result<u64> {
+        let (version, table) = self.region.look()?;
+        // In another time namespace the age is wrong, and only the choice is worse.
+        let age_ns = commit_time(self.region.words(), version)
+            .map_or(0, |committed_ns| monotonic_ns().saturating_sub(committed_ns));
+        // A conversion can fail, and then no row may have been visited.
+        if age_ns < REST_NS || self.conversion.is_some() {
+            return self.for_each_copied(visit);
+        }
+        let check = || {
+            self.region.check_whole()?;
+            Ok(self.region.word(header::COMMIT))
+        };
+        let mut has_visited = false;
+        let visited = for_each_row(&table, version, check, |row| {
+            has_visited = true;
+            visit(row);
+        });
+        match visited {
+            Ok(()) => Ok(version),
+            Err(Failed::Outrun) if !has_visited => self.for_each_copied(visit),
+            Err(failed) => Err(self.error(failed)),
+        }
+    }
+
+    /// Copies all rows as of the last commit, calls `visit` with each of them, and returns their
+    /// version.
+    fn for_each_copied(&self, mut visit: impl FnMut(&[u64])) -> Result<u64> {
         let (cursor, words, live) = self.copy_converted()?;
         let row_words = self.schema().row_words();
         set_bits(&live).for_each(|slot| visit(&words[slot * row_words..][..row_words]));
@@ -235,7 +270,7 @@ impl Source {
     pub(super) fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
         let (schema, mut rows) = (self.schema(), Vec::new());
         let mut failed = Ok(());
-        let version = self.for_each(|words| {
+        let version = self.for_each_copied(|words| {
             let bytes = &bytemuck::cast_slice(words)[..schema.row_size()];
             match RowBuf::from_bytes(Arc::clone(schema), bytes) {
                 Ok(row) => rows.push(row),
@@ -252,7 +287,7 @@ impl Source {
     pub(super) fn snapshot_into<R: Row>(&self, rows: &mut Vec<R>) -> Result<u64> {
         if !WordRows::<R>::FITS || self.conversion.is_some() {
             rows.clear();
-            return self.for_each(|words| {
+            return self.for_each_copied(|words| {
                 let bytes = &bytemuck::cast_slice(words)[..size_of::<R>()];
                 rows.push(bytemuck::pod_read_unaligned(bytes));
             });

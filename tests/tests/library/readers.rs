@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::clock::monotonic_ns;
 use common::{
     Error, Publisher, Reader, Schema, Text, UntypedPublisher, UntypedReader, UntypedSubscriber,
 };
@@ -87,6 +88,53 @@ fn entry_follows_its_key_and_reports_its_deletion() {
     commit(&mut publisher, &[Item::new((1, 1), 4)], &[]);
     assert_eq!(entry.read().unwrap(), Some(Item::new((1, 1), 4)));
     assert_eq!(entry.key(), &(1, 1));
+    publisher.close().unwrap();
+}
+
+#[test]
+fn for_each_passes_rows_of_one_version_although_the_table_changes_in_the_meantime() {
+    const ROWS: u32 = 1_000;
+    let table = Table::new("for-each");
+    let (mut publisher, reader) = open(&table);
+    let all = |value| (0..ROWS).map(|number| Item::new((0, number), value)).collect::<Vec<_>>();
+    let mut value = 1;
+    commit(&mut publisher, &all(value), &[]);
+    let subscriber = UntypedSubscriber::open(table.name()).unwrap();
+    let committed = subscriber.committed().unwrap();
+    until("the table is at rest", || {
+        Duration::from_nanos(monotonic_ns()) - committed > Duration::from_secs(1)
+    });
+    let mut passed = 0;
+    let read = reader.for_each(|row| {
+        passed += 1;
+        assert_eq!(row.value, 1);
+        if passed == 100 {
+            for _ in 0..2 {
+                value += 1;
+                commit(&mut publisher, &all(value), &[]);
+            }
+        }
+    });
+    assert!(matches!(read, Err(Error::Outrun { .. })), "no row of version 1 is left");
+    assert!((100..ROWS).contains(&passed));
+    // A table that has changed a moment ago is copied first. A slow machine may not read it so soon.
+    for at in (0..ROWS).step_by(50) {
+        until("the rows are copied", || {
+            commit(&mut publisher, &all(value), &[]);
+            let (mut passed, expected, version) = (0, value, publisher.version());
+            let read = reader.for_each(|row| {
+                assert_eq!(row.value, expected);
+                if passed == at {
+                    for _ in 0..2 {
+                        value += 1;
+                        commit(&mut publisher, &all(value), &[]);
+                    }
+                }
+                passed += 1;
+            });
+            read.is_ok_and(|read_at| read_at == version && passed == ROWS)
+        });
+    }
     publisher.close().unwrap();
 }
 
