@@ -54,13 +54,19 @@ pub fn options<T: Open>(
 
 /// Attaches to a table. Tries again if the publisher outruns the copy.
 pub fn attach<T: Open>(builder: &OpenOptions<T>) -> Result<T, Error> {
+    retry(|| builder.open())
+}
+
+/// Calls `read` again as long as the table changes faster than it can be copied, up to
+/// [`OUTRUN_TRIES`] times.
+pub fn retry<T>(mut read: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     for _ in 1..OUTRUN_TRIES {
-        match builder.open() {
+        match read() {
             Err(Error::Outrun { .. }) => {}
             other => return other,
         }
     }
-    builder.open()
+    read()
 }
 
 /// Attaches as soon as the table is published, within `timeout` if one is given. Returns `None` if

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::value_parser;
-use common::{Open, OpenOptions, PublisherState, RowBuf, UntypedReader, UntypedSubscriber};
+use common::{Open, OpenOptions, PublisherState, RowBuf, RowRef, UntypedReader};
 
 use crate::args::TableArgs;
-use crate::attach::{self, Waking, attach, attach_when_published};
+use crate::attach::{self, Waking, attach, attach_when_published, retry};
 use crate::format::Format;
 use crate::output::Output;
 use crate::select::{Request, Shown, View};
@@ -29,20 +29,26 @@ pub struct Args {
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let target = &args.table;
     let request = Request::new(&target.selection, &target.keys)?;
-    if target.keys.is_empty() {
-        let table = open(UntypedSubscriber::builder(&target.name), args, stop)?;
-        let view = request.view(table.schema())?;
-        warn_of_end(&target.name, table.publisher_state());
-        return print(args, &view, view.rows(&table), stop, output);
-    }
     let table = open(UntypedReader::builder(&target.name), args, stop)?;
+    let mut view = request.view(&table.schema()?)?;
     warn_of_end(&target.name, table.publisher_state());
-    // The table may get another schema in the meantime.
-    let (view, found) = loop {
-        let view = request.view(&table.schema()?)?;
+    if target.keys.is_empty() {
+        // The table may get another schema in the meantime.
+        let bytes = loop {
+            if let Some(bytes) = retry(|| view.read_all(&table))? {
+                break bytes;
+            }
+            view = request.view(&table.schema()?)?;
+        };
+        let rows = bytes.chunks_exact(view.schema().row_size());
+        let rows = rows.map(|row| RowRef::new(view.schema(), row)).collect::<Result<_, _>>()?;
+        return print(args, &view, view.arrange(rows), stop, output);
+    }
+    let found = loop {
         if let Some(found) = view.read(&table)? {
-            break (view, found);
+            break found;
         }
+        view = request.view(&table.schema()?)?;
     };
     let rows = view.arrange(found.rows.iter().map(RowBuf::as_ref).collect());
     print(args, &view, rows, stop, output)?;

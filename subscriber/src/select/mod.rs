@@ -179,6 +179,18 @@ impl View {
         Ok(Some(found))
     }
 
+    /// Reads the bytes of all rows that match the conditions, without gaps and in no particular
+    /// order, as of one version. Returns `None` if the table has another schema by now.
+    pub fn read_all(&self, table: &UntypedReader) -> Result<Option<Vec<u8>>, Error> {
+        let (schema, mut bytes) = (self.schema(), Vec::new());
+        table.for_each(|row| {
+            if std::ptr::eq(row.schema(), Arc::as_ptr(schema)) && self.filter.matches(row) {
+                bytes.extend_from_slice(row.bytes());
+            }
+        })?;
+        Ok(Arc::ptr_eq(&table.schema()?, schema).then_some(bytes))
+    }
+
     /// Returns the name of a condition's field that has another kind than in the view `before`.
     pub fn changed_kind(&self, before: &View) -> Option<&str> {
         self.filter.changed_kind(&before.filter, self.schema())

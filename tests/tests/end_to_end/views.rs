@@ -1,5 +1,6 @@
 //! Views of a table in `get` and `watch`: keys, `--where`, `--fields`, `--sort`, `--limit`.
 
+use common::{Schema, UntypedPublisher};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::process::Process;
@@ -53,6 +54,35 @@ fn get_applies_fields_filter_sort_and_limit() {
     assert_eq!(text, "name  id\nten   10\n");
     let (json_text, _) = get(&table, &["--fields", "price", "--format", "json", "10"], 0);
     assert_eq!(serde_json::from_str::<Value>(&json_text).unwrap(), json!([{"price": "NaN"}]));
+}
+
+#[test]
+fn get_of_a_table_that_changes_all_the_time_prints_one_version() {
+    const ROWS: u64 = 500;
+    let table = Table::new("view-busy");
+    let schema = Schema::parse("id:u64,round:u64", None).unwrap();
+    let mut publisher = UntypedPublisher::builder(table.name(), schema).open().unwrap();
+    let mut commit = |round: u64| {
+        let mut tx = publisher.begin();
+        for id in 0..ROWS {
+            tx.upsert(bytemuck::bytes_of(&[id, round])).unwrap();
+        }
+        tx.commit().unwrap();
+    };
+    commit(0);
+    let name = table.name();
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            for condition in ["id >= 0", "id < 100"] {
+                let arguments = ["--format", "csv", "--fields", "round", "--where", condition];
+                let (rows, _) = Process::run(subscriber().args(["get", name]).args(arguments), 0);
+                let rows: Vec<&str> = rows.lines().skip(1).collect();
+                assert!([100, ROWS as usize].contains(&rows.len()));
+                assert!(rows.iter().all(|round| *round == rows[0]), "{rows:?}");
+            }
+        });
+        (1..).take_while(|_| !reading.is_finished()).for_each(commit);
+    });
 }
 
 #[test]
