@@ -50,7 +50,7 @@ pub struct Everything {
 
 /// Structs that are legal and that a derive can easily get wrong.
 ///
-/// Kind of defect: the expansion gave a meaning to text or names of the user's.
+/// Regression: the expansion interpreted text or names of the user.
 #[cfg(test)]
 mod hygiene {
     #![deny(warnings, missing_docs, unused_qualifications)]

@@ -236,9 +236,9 @@ fn exit_code_5_for_invalid_input() {
     }
 }
 
-/// Kind of defect: exit code 0 although the table lacks part of the input. Other members: JSON
-/// lines, CSV records, dropped transactions, truncated input, rows without room on stdin and in
-/// files, both at once; and success: without a refused line, and after a signal.
+/// Regression: the exit code was 0 although the table lacked part of the input. Covers JSON lines,
+/// CSV records, dropped transactions, truncated input, and rows without room, on stdin and in files
+/// and both at once; and success without a refused line, and after a signal.
 #[test]
 fn exit_at_eof_fails_if_table_lacks_part_of_input() {
     let fields = ["--fields", "id:u64,n:u64", "--exit-at-eof", "--keep"];

@@ -242,8 +242,8 @@ fn read_stdin(input: &[u8], options: &[&str], code: i32) -> (String, String) {
     (got(&table), process.stderr())
 }
 
-/// Kind of defect: a file and stdin give different results for the same input. Other members: line
-/// ends, byte-order marks, members that are not fields, quotes that are ordinary characters, and
+/// A file and stdin must give the same rows for the same input. The inputs differ in line ends,
+/// byte-order marks, members that are not fields, quotes that are ordinary characters, and
 /// exponents, in both formats.
 #[test]
 fn file_and_stdin_give_equal_rows_and_errors() {
@@ -286,8 +286,8 @@ fn file_and_stdin_give_equal_rows_and_errors() {
     }
 }
 
-/// Kind of defect: input becomes another value, or no rows, without an error. Other members are in
-/// the tests of the decoders and of the inference.
+/// Regression: some input became another value, or no rows, without an error. The unit tests of the
+/// decoders and of the inference cover more such input.
 #[test]
 fn file_values_are_kept_as_written() {
     for (name, content) in [
@@ -320,7 +320,7 @@ fn file_values_are_kept_as_written() {
     assert_eq!(rows.lines().count(), 4, "{rows}");
 }
 
-/// Kind of defect: `watch` prints lines that `serve` cannot read. Other members: fields named `op`,
+/// Regression: `watch` printed lines that `serve` could not read. The tables have fields named `op`,
 /// `version` or both, and changes to them.
 #[test]
 fn csv_watch_is_read_back_with_any_field_names() {
@@ -340,8 +340,8 @@ fn csv_watch_is_read_back_with_any_field_names() {
     }
 }
 
-/// Kind of defect: a valid path is refused because it is not UTF-8. Other members: each option and
-/// argument that takes a path, and the variable of one.
+/// Regression: a valid path was refused because it was not UTF-8. Covers each option and argument
+/// that takes a path, and the variable of one.
 #[test]
 fn paths_may_be_other_than_utf8() {
     let folder = tempfile::tempdir().unwrap();

@@ -77,7 +77,7 @@ fn nohup_publisher_survives_hangup_and_rereads_on_sighup() {
     followed.stop();
 }
 
-/// Kind of defect: one name that is not UTF-8 in a file of /proc made the whole file count as
+/// Regression: one name that is not UTF-8 in a file of /proc made the whole file count as
 /// empty. A program called by such a name then did not know that it must ignore SIGHUP.
 #[test]
 fn nohup_works_for_program_with_name_other_than_utf8() {

@@ -87,8 +87,8 @@ fn invalid_file_version_is_reported_once_and_changes_nothing() {
     assert!(stderr.contains("refused: 3"), "{stderr}");
 }
 
-/// Kind of defect: text that is not a table removes all rows. Other members: with inferred and with
-/// declared fields, an error page, JSON that is not an object, another format.
+/// Regression: text that is not a table removed all rows. Covers inferred and declared fields, an
+/// error page, JSON that is not an object, and another format.
 #[test]
 fn text_that_is_not_json_keeps_the_rows() {
     let lines = "{\"id\":1,\"n\":1}\n{\"id\":2,\"n\":2}\n";
@@ -106,8 +106,8 @@ fn text_that_is_not_json_keeps_the_rows() {
     }
 }
 
-/// Kind of defect: a file that has only its header for a moment changes the table's fields, which
-/// ends a watch with a condition on one of them.
+/// Regression: a file that had only its header for a moment changed the table's fields, which ended a
+/// watch with a condition on one of them.
 #[test]
 fn header_without_rows_keeps_the_fields() {
     let mut followed = Followed::start("table.csv", "id,n\n1,5\n2,10\n", &[], &["1|5", "2|10"]);

@@ -119,7 +119,7 @@ fn stdin_source_is_ready_with_table_and_reports_status() {
     manager.hears("STOPPING=1");
 }
 
-/// Kind of defect: a table that can no longer change looks alive. The metrics have a test for the
+/// Regression: a table that could no longer change looked alive. A test of the metrics checks the
 /// same.
 #[test]
 fn end_of_stdin_is_reported_to_manager() {

@@ -93,8 +93,8 @@ fn publisher_death_and_successor_wake_parked_subscribers() {
     watch.stderr_until(|told| told.contains("is closed"));
 }
 
-/// Kind of defect: times of two clocks were subtracted, so a live publisher looked silent and ages
-/// were wrong by the offset.
+/// Regression: times of two clocks were subtracted, so a live publisher looked silent and ages were
+/// wrong by the offset.
 #[test]
 fn ages_and_delays_are_omitted_in_other_time_namespace() {
     let elsewhere = |words: &[&str]| {

@@ -352,7 +352,7 @@ fn state_of(pid: &str) -> Option<char> {
     stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
-/// Kind of defect: only the started process is ended, and not its children.
+/// Regression: the started process was ended, and its children were not.
 #[test]
 fn end_of_watch_ends_all_processes_of_its_command() {
     let table = Table::new("command-children");

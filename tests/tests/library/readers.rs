@@ -376,7 +376,7 @@ fn reader_waits_for_commits_versions_and_the_publishers_state() {
     assert_eq!(reader.get(&(0, 0)).unwrap().unwrap().value, 9);
 }
 
-/// Kind of defect: something of the index is gone or wrong while the table is intact.
+/// Damages or removes the index of an intact table.
 #[test]
 fn lookups_survive_the_loss_of_the_index_and_maintenance_restores_it() {
     let table = Table::new("index-lost");
@@ -419,8 +419,7 @@ fn lookups_survive_the_loss_of_the_index_and_maintenance_restores_it() {
     assert_eq!(table.orphans(), Vec::<String>::new());
 }
 
-/// Kind of defect: a word of the index claims deletions that were not committed, so that it proves
-/// no absence.
+/// A word of the index claims deletions that were not committed, so the index proves no absence.
 #[test]
 fn absent_keys_are_found_absent_by_an_index_with_a_damaged_version() {
     let table = Table::new("index-removed");

@@ -341,7 +341,7 @@ fn subscribers_beyond_slot_limit_follow() {
     publisher.close().unwrap();
 }
 
-/// Kind of defect: one errno means several limits, and the error named the wrong one or none.
+/// Regression: one errno means several limits, and the error named the wrong one or none.
 #[test]
 fn exhausted_inodes_are_named_instead_of_space() {
     const TEST: &str = "exhausted_inodes_are_named_instead_of_space";
@@ -355,7 +355,7 @@ fn exhausted_inodes_are_named_instead_of_space() {
     assert!(stderr.contains("inodes of /dev/shm") && stderr.contains("nr_inodes"), "{stderr}");
 }
 
-/// Kind of defect as above, for EAGAIN, by which the system refuses threads and processes.
+/// The same for EAGAIN, with which the system refuses threads and processes.
 #[test]
 fn exhausted_threads_are_named() {
     const TEST: &str = "exhausted_threads_are_named";

@@ -116,7 +116,7 @@ fn each_hop_of_multipath_route_is_a_row() {
     assert!(mirrored.of("fd77::/64", "hop").is_empty());
 }
 
-/// Kind of defect: a row's identity was narrower than the kernel's identity of the object. Two
+/// Regression: a row's identity was narrower than the kernel's identity of the object. Two
 /// routes that differed only in a property without a column were one row, and deleting either of
 /// them deleted it.
 ///
