@@ -508,7 +508,9 @@ impl UntypedPublisher {
         // Check the lock first: another publisher may have taken the name, and must keep it.
         self.next_maintenance_ns = 0;
         self.maintain_if_due(monotonic_ns())?;
-        let region = self.successor(Arc::new(schema), capacity)?;
+        // The next version ends the old region, with its rows.
+        let version = self.table.next_version()? + 1;
+        let region = self.successor(Arc::new(schema), capacity, version)?;
         let new = PublishedTable::with_rows(self.name.table(), region, rows)?;
         let (old, _locked_index) = self.table.replace(new)?;
         open::supersede(&old, &self.table, &mut self.notifier);
@@ -516,14 +518,19 @@ impl UntypedPublisher {
     }
 
     /// Creates an unnamed, empty region that can replace the publisher's region.
-    fn successor(&self, schema: Arc<Schema>, capacity: usize) -> Result<PublisherRegion> {
+    fn successor(
+        &self,
+        schema: Arc<Schema>,
+        capacity: usize,
+        commit: u64,
+    ) -> Result<PublisherRegion> {
         let region = self.table.region();
         let options = RegionOptions {
             schema,
             capacity,
             slots: region.geometry().slots,
             epoch: region.word(header::EPOCH),
-            commit: self.table.next_version()?,
+            commit,
             access: self.notifier.access(),
         };
         let new = PublisherRegion::create(self.name.table(), &options)?;
@@ -533,7 +540,8 @@ impl UntypedPublisher {
 
     /// Replaces the publisher's region with a successor that has the same rows, in one commit.
     fn replace_region(&mut self, capacity: usize) -> Result<()> {
-        let region = self.successor(Arc::clone(self.schema()), capacity)?;
+        let version = self.table.next_version()?;
+        let region = self.successor(Arc::clone(self.schema()), capacity, version)?;
         let (old, _locked_index) = self.table.move_to(region)?;
         open::supersede(&old, &self.table, &mut self.notifier);
         Ok(())

@@ -154,7 +154,9 @@ impl Opening {
         };
         let capacity = left.geometry().capacity.clamp(capacity, limit);
         let epoch = left.word(header::EPOCH).wrapping_add(1);
-        let options = self.options(capacity, epoch, commit + 1);
+        // The version after `commit` ends the region that was left, with its rows.
+        let begin = commit + 1 + u64::from(left.schema() != &self.schema);
+        let options = self.options(capacity, epoch, begin);
         let region = PublisherRegion::create(self.name.table(), &options)?;
         let name = self.name.table();
         let rows = converted_rows(left, commit, &self.schema, name)?;

@@ -174,10 +174,10 @@ pub struct Observed {
 /// The relation of a table to the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follows {
-    /// A commit in the same region.
+    /// A commit with a version that only this table has.
     InPlace,
-    /// A commit that may be in a successor of the region. The old region ends with the first
-    /// version of the successor.
+    /// A successor region with the same rows. The old region may end with the first version of the
+    /// successor.
     Elsewhere,
     /// Another table with the name: the one before was removed or lost, and versions start again.
     Anew,

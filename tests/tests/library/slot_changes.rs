@@ -50,7 +50,7 @@ fn item(row: RowRef<'_>) -> Item {
 fn copies_by_slot_follow_random_transactions_takeovers_and_successor_regions() {
     const CAPACITY: usize = 200;
     let table = Table::new("slots");
-    let open = |capacity| Publisher::<Item>::builder(table.name()).capacity(capacity).open();
+    let open = |capacity| Publisher::<Item>::builder(table.name()).fixed_capacity(capacity).open();
     let mut publisher = open(CAPACITY).unwrap();
     let reader = UntypedReader::open(table.name()).unwrap();
     let mut script = Script::new(7, CAPACITY);
@@ -96,7 +96,7 @@ fn copies_by_slot_follow_random_transactions_takeovers_and_successor_regions() {
 fn copies_by_slot_under_full_speed_commits_are_of_one_version() {
     const ROWS: u32 = 3_000;
     let table = Table::new("slots-busy");
-    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(10_000).open().unwrap();
+    let mut publisher = Publisher::<Item>::builder(table.name()).fixed_capacity(10_000).open().unwrap();
     let mut tx = publisher.begin();
     (0..ROWS).for_each(|number| tx.insert(&Item::new((0, number), 1_000)).unwrap());
     let first = tx.commit().unwrap();

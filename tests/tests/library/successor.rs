@@ -120,6 +120,30 @@ fn reshape_is_one_commit() {
     assert_eq!(subscriber.len(), 3);
 }
 
+/// Regression: the old region ended with the version of the new one, so one version had two sets of
+/// rows.
+#[test]
+fn end_of_a_region_has_a_version_of_its_own() {
+    let table = Table::new("reshape-version");
+    let schema = Schema::parse("id:u64", None).unwrap();
+    let builder = UntypedPublisher::builder(table.name(), schema.clone());
+    let mut publisher = builder.open().unwrap();
+    let mut subscriber = UntypedSubscriber::open(table.name()).unwrap();
+    let mut tx = publisher.begin();
+    tx.insert(&1_u64.to_ne_bytes()).unwrap();
+    tx.commit().unwrap();
+    let version = publisher.reshape(schema, 10, [2_u64.to_ne_bytes()]).unwrap();
+    // The first refresh reports what was committed in the old region.
+    assert_eq!(subscriber.refresh().unwrap().len(), 1);
+    assert!(subscriber.get(&1_u64.to_ne_bytes()).is_some());
+    assert!(subscriber.version() < version);
+    until("the subscriber has moved to the new region", || {
+        subscriber.refresh().unwrap();
+        subscriber.version() == version
+    });
+    assert!(subscriber.get(&1_u64.to_ne_bytes()).is_none());
+}
+
 #[test]
 fn wider_or_added_field_reports_no_row_change() {
     let table = Table::new("wider");

@@ -133,8 +133,10 @@ impl Runner {
         let mut calls = Vec::new();
         let next = match operation {
             Operation::Open { shape, capacity, max_capacity, .. } if self.has("table") => {
+                let has_same_shape = table().shape == *shape;
+                let follows = if has_same_shape { Follows::Elsewhere } else { Follows::InPlace };
                 let opened = table().opened(*shape, *capacity, *max_capacity);
-                opened.map(|table| Some((table, Follows::Elsewhere)))
+                opened.map(|table| Some((table, follows)))
             }
             Operation::Open { shape, capacity, max_capacity, .. } => {
                 Ok(Some((Table::new(*shape, *capacity, *max_capacity), Follows::Anew)))
@@ -148,7 +150,7 @@ impl Runner {
             }
             Operation::Reshape(shape, capacity, rows) => {
                 let reshaped = table().reshaped(*shape, *capacity, rows.as_deref());
-                reshaped.map(|table| Some((table, Follows::Elsewhere)))
+                reshaped.map(|table| Some((table, Follows::InPlace)))
             }
             _ => Ok(None),
         };

@@ -16,6 +16,8 @@ pub struct Expected {
     ends: [bool; 2],
     /// True if no table exists for a while after the first one.
     has_gap: bool,
+    /// Versions that only subscribers of a superseded region see.
+    marks: Vec<u64>,
 }
 
 impl Expected {
@@ -27,6 +29,7 @@ impl Expected {
             tables: vec![left_rows(left); 1 + times],
             ends: [true, true],
             has_gap: false,
+            marks: Vec::new(),
         }
     }
 
@@ -50,9 +53,17 @@ impl Expected {
                 let rows = scenario.tables().pop().expect("the table after the history");
                 (now.commit(), vec![rows; 2], [true, false])
             }
+            // Before each region with other rows, the old region ends with a version that has the
+            // rows before.
+            (Scenario::Reshape, _) => {
+                let tables = scenario.tables();
+                let tables = [0, 0, 1, 2, 2, 3, 4].map(|table| tables[table].clone());
+                (now.commit(), tables.into(), [true, true])
+            }
             _ => (now.commit(), scenario.tables(), [true, true]),
         };
-        Self { first, tables, ends, has_gap: scenario == Scenario::Removed }
+        let marks = if scenario == Scenario::Reshape { vec![first + 1, first + 4] } else { vec![] };
+        Self { first, tables, ends, has_gap: scenario == Scenario::Removed, marks }
     }
 
     /// Returns the version of the last table.
@@ -77,7 +88,8 @@ impl Expected {
     pub fn outcomes(&self) -> Vec<Option<u64>> {
         let [before, after] = self.ends.map(|is_table| (!is_table).then_some(None));
         let gap = self.has_gap.then_some(None);
-        let later = (self.first + 1..=self.last()).map(Some);
+        let later = self.first + 1..=self.last();
+        let later = later.filter(|version| !self.marks.contains(version)).map(Some);
         let versions = std::iter::once(Some(self.first)).chain(gap).chain(later);
         before.into_iter().chain(versions).chain(after).collect()
     }
