@@ -27,6 +27,7 @@ mod wake;
 
 pub use awake::with_awake;
 pub use parked::with_parked;
+pub use read::GET_MANY;
 
 /// Something to measure.
 pub struct Case {

@@ -53,7 +53,8 @@ pub const RANDOM: Case = Case {
     ],
 };
 
-const GET_MANY: &str = "Reader::get_many of 1,000 keys, per key";
+/// Name of the figure of [`Reader::get_many`].
+pub const GET_MANY: &str = "Reader::get_many of 1,000 keys, per key";
 /// Number of keys of a call of `get_many`.
 const KEYS: usize = 1_000;
 

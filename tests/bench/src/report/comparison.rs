@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::Measured;
+use crate::cases::GET_MANY;
 use crate::measure::{Figure, Unit};
 
 /// Who is compared, in the order of the columns.
@@ -47,6 +48,18 @@ pub const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        what: "the same by a handle",
+        case: "read-hot",
+        pick: MEDIAN,
+        ways: [
+            Some(("Entry::read", "`Entry::read`")),
+            Some(("iceoryx2 held handle", "held handle")),
+            None,
+            None,
+            None,
+        ],
+    },
+    Group {
         what: "look a row up by a random key of 1,000,000",
         case: "read-random",
         pick: MEDIAN,
@@ -68,6 +81,42 @@ pub const GROUPS: &[Group] = &[
             None,
             Some(("LMDB get", "")),
             Some(("a random load of 64 bytes", "random load")),
+        ],
+    },
+    Group {
+        what: "the same without a copy of the table",
+        case: "read-random",
+        pick: MEDIAN,
+        ways: [
+            Some(("Reader::get", "`Reader::get`")),
+            None,
+            None,
+            Some(("LMDB get", "")),
+            Some(("a random load of 64 bytes", "random load")),
+        ],
+    },
+    Group {
+        what: "the same, one of 1,000 keys at once",
+        case: "read-random",
+        pick: MEDIAN,
+        ways: [
+            Some((GET_MANY, "`Reader::get_many`")),
+            None,
+            None,
+            Some(("LMDB get", "")),
+            Some(("a random load of 64 bytes", "random load")),
+        ],
+    },
+    Group {
+        what: "open 1,000,000 rows in place and read one",
+        case: "open",
+        pick: MEDIAN,
+        ways: [
+            Some(("Reader::open and get, 1,000,000 rows", "")),
+            Some(("iceoryx2 open and get, 1,000 rows", "1,000 rows")),
+            None,
+            Some(("LMDB open and get, 1,000,000 rows", "")),
+            None,
         ],
     },
     Group {
