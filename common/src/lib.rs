@@ -119,7 +119,7 @@
 //! | a certain version | [`wait_for`](Subscriber::wait_for) |
 //! | several tables | [`WaitSet`] |
 //! | a table and other descriptors | poll, epoll or mio: a subscriber [is a descriptor](UntypedSubscriber#impl-AsFd-for-UntypedSubscriber), readable until a refresh finds no changes |
-//! | a table, in a task of tokio | `AsyncSubscriber`, with the feature `tokio` |
+//! | a table, in a task of tokio | `AsyncSubscriber` or `AsyncReader`, with the feature `tokio` |
 //!
 //! A program with its own loop calls [`refresh`](Subscriber::refresh), which never blocks and takes
 //! about 35 ns if there are no changes. While a subscriber is awake, its publisher makes no system
@@ -188,7 +188,7 @@ pub use row::value::Value;
 pub use row::{FieldDef, Key, KeyRef, Row, RowBuf, RowRef};
 pub use row::{kinds, schema, value};
 #[cfg(all(feature = "tokio", not(loom)))]
-pub use subscriber::{AsyncSubscriber, OwnedChanges};
+pub use subscriber::{AsyncReader, AsyncSubscriber, OwnedChanges};
 #[cfg(not(loom))]
 pub use subscriber::{
     Cause, Change, Changes, Entry, Interrupter, Open, OpenOptions, Position, PublisherState,

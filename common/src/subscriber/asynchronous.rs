@@ -1,6 +1,6 @@
-//! A subscriber on a tokio runtime (feature `tokio`).
+//! Subscribers and readers on a tokio runtime (feature `tokio`).
 //!
-//! A thin view of a subscriber: tokio waits for the subscriber's descriptor. To wait for news:
+//! Thin views: tokio waits for the descriptor of the subscriber or reader. To wait for news:
 //!
 //! 1. Refresh. If there is news, return it.
 //! 2. Wait until the descriptor is readable. A refresh that found no news has parked, so the next
@@ -12,7 +12,7 @@
 //! change that it took from the table. The next future returns later changes.
 
 use std::ops::Deref;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
@@ -23,6 +23,7 @@ use tokio::task::coop::consume_budget;
 
 use super::changes::{Cause, Change, Changes, UntypedChanges, typed_row};
 use super::event_set::Interrupter;
+use super::reader::UntypedReader;
 use super::typed::Subscriber;
 use super::untyped::UntypedSubscriber;
 use crate::error::{Error, Result};
@@ -51,8 +52,8 @@ mod sealed {
         fn untyped(&mut self) -> &mut UntypedSubscriber;
         /// Returns the changes of the last refresh.
         fn changes(&self) -> Self::Changes<'_>;
-        /// Converts a row.
-        fn owned_row(row: RowRef<'_>) -> Self::Row;
+        /// Converts a row of the changes.
+        fn owned_row(changes: &UntypedChanges<'_>, row: RowRef<'_>) -> Self::Row;
     }
 }
 
@@ -68,8 +69,8 @@ impl View for UntypedSubscriber {
         self.changes()
     }
 
-    fn owned_row(row: RowRef<'_>) -> RowBuf {
-        row.to_buf()
+    fn owned_row(changes: &UntypedChanges<'_>, row: RowRef<'_>) -> RowBuf {
+        changes.owned_row(row)
     }
 }
 
@@ -85,7 +86,7 @@ impl<R: Row> View for Subscriber<R> {
         self.changes()
     }
 
-    fn owned_row(row: RowRef<'_>) -> R {
+    fn owned_row(_changes: &UntypedChanges<'_>, row: RowRef<'_>) -> R {
         *typed_row(row)
     }
 }
@@ -132,13 +133,19 @@ pub struct OwnedChanges<T> {
 }
 
 impl<T> OwnedChanges<T> {
-    fn new(changes: &UntypedChanges<'_>, row: impl Fn(RowRef<'_>) -> T) -> Self {
+    fn new(
+        changes: &UntypedChanges<'_>,
+        row: impl Fn(&UntypedChanges<'_>, RowRef<'_>) -> T,
+    ) -> Self {
         Self {
             version: changes.version(),
             cause: changes.cause(),
             schema_changed: changes.schema_changed(),
             interrupted: changes.interrupted(),
-            changes: changes.iter().map(|change| change.map(&row)).collect(),
+            changes: changes
+                .iter()
+                .map(|change| change.map(|old_or_new| row(changes, old_or_new)))
+                .collect(),
         }
     }
 }
@@ -178,8 +185,7 @@ impl<T> OwnedChanges<T> {
 /// # }
 /// ```
 pub struct AsyncSubscriber<S> {
-    /// A duplicate of the subscriber's descriptor, which stays open while the runtime uses it.
-    readable: AsyncFd<OwnedFd>,
+    readable: Readable,
     subscriber: S,
 }
 
@@ -193,13 +199,7 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
     /// If called outside of a tokio runtime with I/O enabled.
     pub fn new(mut subscriber: S) -> Result<Self> {
         let name = subscriber.untyped().name().to_owned();
-        let failed = |error| failed(&name, error);
-        let readable = subscriber.as_fd().try_clone_to_owned().map_err(failed)?;
-        // The replacement of this deprecated function is unsafe, because a descriptor may be closed
-        // and reused while it is registered.
-        #[allow(deprecated)]
-        let readable = AsyncFd::with_interest(readable, Interest::READABLE).map_err(failed)?;
-        Ok(Self { readable, subscriber })
+        Ok(Self { readable: Readable::new(&name, subscriber.as_fd())?, subscriber })
     }
 
     /// Waits until rows, the schema or the publisher's state change, or an [`Interrupter`] ends the
@@ -217,24 +217,29 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
         Ok(self.subscriber.changes())
     }
 
+    /// Waits until the local copy can be updated to `version` or later, and updates it in one step.
+    /// Returns early if the schema or the state of the publisher changes, or if the wait is
+    /// interrupted; see [`UntypedSubscriber::wait_for`]. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// The errors of [`changed`](Self::changed).
+    pub async fn wait_for(&mut self, version: u64) -> Result<S::Changes<'_>> {
+        std::future::poll_fn(|context| self.poll_for(version, context)).await?;
+        Ok(self.subscriber.changes())
+    }
+
     /// Polls for [`changed`](Self::changed), for futures that are written by hand. `changes()`
     /// returns the changes.
     ///
     /// # Errors
     /// The errors of [`changed`](Self::changed).
     pub fn poll_changed(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
-        // Yield before a refresh, so that no changes are lost.
-        ready!(pin!(consume_budget()).poll(context));
-        loop {
-            let subscriber = self.subscriber.untyped();
-            if subscriber.refresh()?.cause() != Cause::Nothing {
-                return Poll::Ready(Ok(()));
-            }
-            match ready!(self.readable.poll_read_ready(context)) {
-                Ok(mut readable) => readable.clear_ready(),
-                Err(error) => return Poll::Ready(Err(failed(subscriber.name(), error))),
-            }
-        }
+        self.poll_for(0, context)
+    }
+
+    fn poll_for(&mut self, version: u64, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let subscriber = self.subscriber.untyped();
+        self.readable.poll(context, || subscriber.refresh_for(version))
     }
 
     /// Returns a handle that ends a wait from another thread or task; see
@@ -249,6 +254,42 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
     /// Returns the subscriber and deregisters it from the runtime.
     pub fn into_inner(self) -> S {
         self.subscriber
+    }
+}
+
+/// A descriptor that is registered with the runtime.
+struct Readable {
+    table: String,
+    /// A duplicate, which stays open while the runtime uses it.
+    descriptor: AsyncFd<OwnedFd>,
+}
+
+impl Readable {
+    fn new(table: &str, descriptor: BorrowedFd<'_>) -> Result<Self> {
+        let failed = |error| failed(table, error);
+        let descriptor = descriptor.try_clone_to_owned().map_err(failed)?;
+        // The replacement of this deprecated function is unsafe, because a descriptor may be closed
+        // and reused while it is registered.
+        #[allow(deprecated)]
+        let descriptor = AsyncFd::with_interest(descriptor, Interest::READABLE).map_err(failed)?;
+        Ok(Self { table: table.to_owned(), descriptor })
+    }
+
+    /// Polls until `refresh` returns true.
+    fn poll(
+        &self,
+        context: &mut Context<'_>,
+        mut refresh: impl FnMut() -> Result<bool>,
+    ) -> Poll<Result<()>> {
+        // Yield before a refresh, so that no changes are lost.
+        ready!(pin!(consume_budget()).poll(context));
+        while !refresh()? {
+            match ready!(self.descriptor.poll_read_ready(context)) {
+                Ok(mut readable) => readable.clear_ready(),
+                Err(error) => return Poll::Ready(Err(failed(&self.table, error))),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -274,5 +315,98 @@ impl<S: AnySubscriber> Stream for AsyncSubscriber<S> {
         let changed = ready!(self.poll_changed(context));
         let owned = |()| OwnedChanges::new(&self.subscriber.untyped().changes(), S::owned_row);
         Poll::Ready(Some(changed.map(owned)))
+    }
+}
+
+/// A reader for tasks of tokio: lookups as those of the reader, which never wait, and waits for
+/// commits.
+///
+/// `T` is a [`Reader`](crate::Reader) or an [`UntypedReader`], whose methods are available through
+/// `Deref`.
+///
+/// ```
+/// use common::{AsyncReader, Publisher, Reader, Row};
+///
+/// # #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable, Row)]
+/// # #[repr(C)]
+/// # struct Price { #[row(key)] instrument: u64, bid: f64 }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> common::Result<()> {
+/// # let name = format!("doc-async-reader-{}", std::process::id());
+/// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+/// let mut prices = AsyncReader::new(Reader::<Price>::open(&name)?)?;
+/// # let mut tx = publisher.begin();
+/// # tx.insert(&Price { instrument: 7, bid: 9.5 })?;
+/// # let written = tx.commit()?;
+/// // The publisher's commit returned `written`, and the publisher passed it on.
+/// if prices.wait_for(written).await? {
+///     assert_eq!(prices.get(&7)?.unwrap().bid, 9.5);
+/// }
+/// # publisher.close()
+/// # }
+/// ```
+pub struct AsyncReader<T> {
+    readable: Readable,
+    reader: T,
+}
+
+impl<T: AsMut<UntypedReader> + AsFd> AsyncReader<T> {
+    /// Registers the reader with the runtime.
+    ///
+    /// # Errors
+    /// Errors of the system calls.
+    ///
+    /// # Panics
+    /// If called outside of a tokio runtime with I/O enabled.
+    pub fn new(mut reader: T) -> Result<Self> {
+        let name = reader.as_mut().name().to_owned();
+        Ok(Self { readable: Readable::new(&name, reader.as_fd())?, reader })
+    }
+
+    /// Waits for a commit, another schema or another state of the publisher, or until an
+    /// [`Interrupter`] ends the wait. Returns the version of the table if there are any of these
+    /// news. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// The errors of [`UntypedReader::refresh`].
+    pub async fn changed(&mut self) -> Result<Option<u64>> {
+        std::future::poll_fn(|context| self.poll_for(0, context)).await?;
+        Ok(self.reader.as_mut().news())
+    }
+
+    /// Waits until the table is at `version` or later, and returns true if it is. Returns early as
+    /// [`UntypedReader::wait_for`] does. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// The errors of [`UntypedReader::refresh`].
+    pub async fn wait_for(&mut self, version: u64) -> Result<bool> {
+        std::future::poll_fn(|context| self.poll_for(version, context)).await?;
+        Ok(self.reader.as_mut().seen_version() >= version)
+    }
+
+    fn poll_for(&mut self, version: u64, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let reader = self.reader.as_mut();
+        self.readable.poll(context, || reader.refresh_for(version))
+    }
+
+    /// Returns a handle that ends a wait from another thread or task.
+    ///
+    /// # Errors
+    /// Errors of the system calls.
+    pub fn interrupter(&mut self) -> Result<Interrupter> {
+        self.reader.as_mut().interrupter()
+    }
+
+    /// Returns the reader and deregisters it from the runtime.
+    pub fn into_inner(self) -> T {
+        self.reader
+    }
+}
+
+impl<T> Deref for AsyncReader<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.reader
     }
 }

@@ -130,6 +130,20 @@ impl<C: Content> Follow<C> {
         self.settle(advanced)
     }
 
+    /// Performs one step of a wait for version `least` without blocking. Returns true if the wait is
+    /// over; otherwise the descriptor becomes readable at the next event.
+    #[cfg(feature = "tokio")]
+    pub(super) fn refresh_for(&mut self, least: u64) -> Result<bool> {
+        self.interrupted = false;
+        let advanced = self.advance(true, least);
+        self.settle(advanced)?;
+        if self.interrupted {
+            let applied = self.apply_skipped(least);
+            self.settle(applied)?;
+        }
+        Ok(self.is_done(least) || self.interrupted)
+    }
+
     /// Refreshes, and sleeps until there is news or an interruption, for at most `timeout`. Commits
     /// before `least` do not count as news. With a `least` of 0, every commit counts.
     pub(super) fn wait_for(&mut self, least: u64, timeout: Option<Duration>) -> Result<()> {
@@ -345,7 +359,11 @@ impl<C: Content> Follow<C> {
                 self.sleep(left.map_or(until_check, |left| left.min(until_check)))?;
             }
         }
-        // The wait is over: apply the commits that it skipped.
+        self.apply_skipped(least)
+    }
+
+    /// Ends a wait for version `least`: applies the commits that it skipped.
+    fn apply_skipped(&mut self, least: u64) -> Result<()> {
         if !self.has_news() && self.content.version() < least {
             self.advance(true, 0)?;
         }

@@ -5,7 +5,8 @@
 //! - [`UntypedSubscriber`], [`UntypedChanges`]: rows of a schema known only at run time. The
 //!   implementation is the same.
 //! - [`Interrupter`] ends a wait from another thread. [`WaitSet`] waits for several tables at once.
-//! - `AsyncSubscriber` (feature `tokio`): a subscriber of either type on a tokio runtime.
+//! - `AsyncSubscriber` and `AsyncReader` (feature `tokio`): a subscriber or reader of either type on
+//!   a tokio runtime.
 //!
 //! `untyped.rs` describes a refresh and owns its three parts: `copy.rs` (the local copy),
 //! `parking.rs` (sleep and wake-ups) and `liveness.rs` (the publisher's state and the re-check).
@@ -28,7 +29,7 @@ mod untyped;
 mod wait_set;
 
 #[cfg(feature = "tokio")]
-pub use asynchronous::{AnySubscriber, AsyncSubscriber, OwnedChanges};
+pub use asynchronous::{AnySubscriber, AsyncReader, AsyncSubscriber, OwnedChanges};
 pub use builder::{Open, OpenOptions};
 pub use changes::{Cause, Change, Changes, ChangesIter, UntypedChanges, UntypedChangesIter};
 pub use event_set::Interrupter;

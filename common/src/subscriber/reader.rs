@@ -275,6 +275,12 @@ impl<R: Row> AsFd for Reader<R> {
     }
 }
 
+impl<R: Row> AsMut<UntypedReader> for Reader<R> {
+    fn as_mut(&mut self) -> &mut UntypedReader {
+        &mut self.inner
+    }
+}
+
 /// Calls `read` with memory for a row of `R`, and returns the row if `read` returns true.
 #[inline(always)]
 pub(super) fn read_row<R: Row>(read: impl FnOnce(&mut [u64]) -> Result<bool>) -> Result<Option<R>> {
@@ -534,7 +540,7 @@ impl UntypedReader {
     /// The errors of [`Reader::get`].
     pub fn wait_for(&mut self, version: u64, timeout: Option<Duration>) -> Result<bool> {
         self.follow.wait_for(version, timeout)?;
-        Ok(self.follow.content().version() >= version)
+        Ok(self.seen_version() >= version)
     }
 
     /// Returns a handle that ends waits from another thread.
@@ -545,10 +551,28 @@ impl UntypedReader {
         self.follow.interrupter()
     }
 
-    fn news(&self) -> Option<u64> {
+    /// Refreshes without blocking, for a wait until `version`; see [`Follow::refresh_for`].
+    #[cfg(feature = "tokio")]
+    pub(super) fn refresh_for(&mut self, version: u64) -> Result<bool> {
+        self.follow.refresh_for(version)
+    }
+
+    /// Returns the version that the last refresh or wait saw.
+    pub(super) fn seen_version(&self) -> u64 {
+        self.follow.content().version()
+    }
+
+    /// Returns the version of the table if the last refresh or wait found news.
+    pub(super) fn news(&self) -> Option<u64> {
         let seen = self.follow.content();
         let any = seen.changed || seen.schema_changed || self.follow.publisher_changed();
         any.then(|| seen.version())
+    }
+}
+
+impl AsMut<Self> for UntypedReader {
+    fn as_mut(&mut self) -> &mut Self {
+        self
     }
 }
 

@@ -263,6 +263,12 @@ impl UntypedSubscriber {
         Ok(self.changes())
     }
 
+    /// Refreshes without blocking, for a wait until `version`; see [`Follow::refresh_for`].
+    #[cfg(feature = "tokio")]
+    pub(super) fn refresh_for(&mut self, version: u64) -> Result<bool> {
+        self.follow.refresh_for(version)
+    }
+
     /// Returns a handle that ends this subscriber's waits from another thread. The current wait, or
     /// else the next refresh or wait, then returns with
     /// [`interrupted`](UntypedChanges::interrupted) set, together with the changes at that moment.

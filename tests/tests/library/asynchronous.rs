@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{AsyncSubscriber, Cause, Change, Publisher, Subscriber, UntypedSubscriber};
+use common::{
+    AsyncReader, AsyncSubscriber, Cause, Change, Publisher, Reader, Subscriber, UntypedSubscriber,
+};
 use futures_util::{FutureExt, StreamExt};
 use tests::clean::inheriting;
 use tests::process::Process;
@@ -140,6 +142,7 @@ async fn stream_yields_owned_changes_and_does_not_end() {
             panic!("{changes:?}")
         };
         assert_eq!(new.bytes(), bytemuck::bytes_of(&Item::new((0, 0), value)));
+        assert!(Arc::ptr_eq(new.schema(), untyped.schema()), "the rows share a schema");
         assert!(typed.next().now_or_never().is_none());
         assert!(untyped.next().now_or_never().is_none());
     }
@@ -148,6 +151,50 @@ async fn stream_yields_owned_changes_and_does_not_end() {
     let changes = soon(untyped.next()).await.unwrap().unwrap();
     assert_eq!((changes.cause, changes.changes.len()), (Cause::Publisher, 0));
     assert!(untyped.next().now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn waits_for_a_version_resolve_in_one_step_and_not_before() {
+    let table = Table::new("async-wait-for");
+    let mut publisher = publisher(&table, 8);
+    let mut follower = subscriber(&table);
+    let reader = Reader::<Item>::builder(table.name()).recheck(NEVER).open().unwrap();
+    let mut reader = AsyncReader::new(reader).unwrap();
+    let awaited = publisher.version() + 5;
+    for number in 1..5 {
+        assert!(follower.wait_for(awaited).now_or_never().is_none());
+        assert!(reader.wait_for(awaited).now_or_never().is_none());
+        put(&mut publisher, number, 1);
+        assert!(follower.is_empty(), "earlier commits are not copied");
+    }
+    let publishing = std::thread::spawn(move || {
+        put(&mut publisher, 5, 1);
+        publisher
+    });
+    assert!(soon(reader.wait_for(awaited)).await.unwrap());
+    assert_eq!(reader.get(&(0, 5)).unwrap(), Some(Item::new((0, 5), 1)));
+    let changes = soon(follower.wait_for(awaited)).await.unwrap();
+    assert_eq!((changes.version(), changes.len()), (awaited, 5));
+    let mut publisher = publishing.join().unwrap();
+
+    // An interruption ends a wait, and the copy then has the last commit.
+    let interrupter = follower.interrupter().unwrap();
+    put(&mut publisher, 6, 1);
+    assert!(follower.wait_for(awaited + 9).now_or_never().is_none());
+    interrupter.interrupt();
+    let changes = soon(follower.wait_for(awaited + 9)).await.unwrap();
+    assert_eq!((changes.interrupted(), changes.version()), (true, awaited + 1));
+
+    assert_eq!(soon(reader.changed()).await.unwrap(), Some(awaited + 1));
+    assert!(reader.changed().now_or_never().is_none());
+    let interrupter = reader.interrupter().unwrap();
+    std::thread::spawn(move || interrupter.interrupt());
+    assert_eq!(soon(reader.changed()).await.unwrap(), None);
+    publisher.close().unwrap();
+    while reader.untyped().publisher_state().is_alive() {
+        assert!(soon(reader.changed()).await.unwrap().is_some(), "the publisher's end is news");
+    }
+    assert!(reader.into_inner().get(&(0, 6)).unwrap().is_some());
 }
 
 /// Commits at full speed in a scrambled order until `end` is set, then commits the last row.
