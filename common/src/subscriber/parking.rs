@@ -454,6 +454,8 @@ mod tests {
             let mut park = |version| parking.park(&region, version, Duration::ZERO).unwrap();
             assert_eq!(park(version), ParkEvent::Awake, "there is a later commit");
             assert!(!parking.is_parked());
+            let listeners = crate::inspect(&name, None).unwrap().subscribers.unwrap();
+            assert!(listeners.iter().all(|listener| !listener.parked), "{kind}");
             publisher.close().unwrap();
         }
     }

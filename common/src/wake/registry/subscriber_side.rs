@@ -201,7 +201,11 @@ impl RegistryEntry {
         } else {
             self.show_asleep(1)?;
             park::park_on_commit(seen, |flag, value| registry.store(at::SLEEPERS + flag, value))?;
-            commit.load(Ordering::Relaxed) == seen
+            let is_last = commit.load(Ordering::Relaxed) == seen;
+            if !is_last {
+                self.show_asleep(0)?;
+            }
+            is_last
         };
         registry.check_whole()?;
         Ok(self.parked)
