@@ -155,7 +155,7 @@ fn consume(prefix: &str) -> common::Result<()> {
             Ok(changes) => {
                 seen.quotes += changes.len();
                 seen.steps += usize::from(!changes.is_empty());
-                seen.delays.extend(quotes.delay());
+                seen.delays.extend(quotes.untyped().delay());
             }
             // The publisher was faster than the copy, which is unchanged. The next wait returns all
             // changes.

@@ -54,7 +54,7 @@
 //!     // `wait` sleeps until there are changes, applies them to the copy, and returns them.
 //!     let changes = flags.wait(None)?;
 //!     assert_eq!((changes.version(), changes.len()), (version, 2));
-//!     for change in &changes {
+//!     for change in changes {
 //!         match change {
 //!             Change::Created(new) => println!("{} was created", new.name),
 //!             Change::Updated { old, new } => println!("{}: {} -> {}", new.name, old.percent, new.percent),

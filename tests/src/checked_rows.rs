@@ -117,8 +117,10 @@ impl Ledger {
             digest: 0,
             rows: 0,
         };
-        for account in publisher.iter().filter(|account| account.id != 0) {
-            ledger.put(account);
+        for account in publisher.iter().map(|account| account.expect("an intact table")) {
+            if account.id != 0 {
+                ledger.put(account);
+            }
         }
         ledger
     }

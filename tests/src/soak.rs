@@ -98,7 +98,7 @@ pub fn publish(name: &str, cpu: usize, seed: u64) -> Result<(), String> {
     let failed = |error: Error| error.to_string();
     let open = || Publisher::<Account>::builder(name).capacity(SIZE + 1).open();
     let mut publisher = open().map_err(failed)?;
-    let rows: Vec<Account> = publisher.iter().collect();
+    let rows: Vec<Account> = publisher.iter().collect::<Result<_, _>>().map_err(failed)?;
     if !rows.is_empty() {
         check(&rows).map_err(|what| format!("taken over: {what}"))?;
     }

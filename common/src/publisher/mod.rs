@@ -17,7 +17,6 @@ mod statistics;
 mod table;
 
 use std::marker::PhantomData;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,12 +84,12 @@ pub(crate) fn adopt(name: &TableName) -> Result<Option<UntypedPublisher>> {
 
 /// The only publisher of a table with rows of type `R`.
 ///
-/// Methods that need no row type ([`version`](UntypedPublisher::version),
-/// [`len`](UntypedPublisher::len), …) are available through `Deref` to [`UntypedPublisher`].
-/// Dropping a publisher without [`close`](Self::close) has the same effect as the death of its
-/// process: the table stays, readers continue, and the next publisher takes over. A child of `fork`
-/// must not use the publisher, because the child does not inherit its mapping. A child that neither
-/// calls `exec` nor exits keeps the table locked after its parent's death.
+/// [`untyped`](Self::untyped) returns the publisher without its row type, which has further methods
+/// (`schema`, `statistics`, …). Dropping a publisher without [`close`](Self::close) has the same
+/// effect as the death of its process: the table stays, readers continue, and the next publisher
+/// takes over. A child of `fork` must not use the publisher, because the child does not inherit its
+/// mapping. A child that neither calls `exec` nor exits keeps the table locked after its parent's
+/// death.
 ///
 /// # Examples
 /// ```
@@ -108,7 +107,7 @@ pub(crate) fn adopt(name: &TableName) -> Result<Option<UntypedPublisher>> {
 /// tx.insert(&Price { instrument: 2, bid: 3.0, ask: 3.5 })?;
 /// let version = tx.commit()?;
 /// assert_eq!((prices.version(), prices.len()), (version, 2));
-/// assert_eq!(prices.get(&1).unwrap().bid, 9.5);
+/// assert_eq!(prices.get(&1)?.unwrap().bid, 9.5);
 /// prices.close()
 /// # }
 /// ```
@@ -142,15 +141,59 @@ impl<R: Row> Publisher<R> {
         Transaction { inner: self.inner.begin(), rows: PhantomData }
     }
 
-    /// Returns the committed row of a key.
-    pub fn get(&self, key: &R::Key) -> Option<R> {
-        key.with_bytes(|key| self.inner.get(key))
-            .map(|row| bytemuck::pod_read_unaligned(row.bytes()))
+    /// Returns the publisher without its row type.
+    pub fn untyped(&self) -> &UntypedPublisher {
+        &self.inner
     }
 
-    /// Returns an iterator over all committed rows.
-    pub fn iter(&self) -> impl Iterator<Item = R> + '_ {
-        self.inner.iter().map(|row| bytemuck::pod_read_unaligned(row.bytes()))
+    /// Returns the table's name.
+    pub fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    /// Returns the number of the last committed transaction. The creation of the table is number 1.
+    pub fn version(&self) -> u64 {
+        self.inner.version()
+    }
+
+    /// Returns the number of publishers that the table has had, including this one.
+    pub fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
+
+    /// Returns the number of committed rows.
+    pub fn len(&self) -> usize {
+        self.inner.len()
+    }
+
+    /// Returns true if there are no committed rows.
+    pub fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+
+    /// Returns the number of rows for which the table has room before it grows.
+    pub fn capacity(&self) -> usize {
+        self.inner.capacity()
+    }
+
+    /// Returns the maximum number of rows, up to which the table grows.
+    pub fn max_capacity(&self) -> usize {
+        self.inner.max_capacity()
+    }
+
+    /// Returns a copy of the committed row of a key.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if another process damaged the table.
+    pub fn get(&self, key: &R::Key) -> Result<Option<R>> {
+        let row = key.with_bytes(|key| self.inner.get(key))?;
+        Ok(row.map(|row| bytemuck::pod_read_unaligned(row.bytes())))
+    }
+
+    /// Returns an iterator over copies of all committed rows. An item is [`Error::Corrupt`] if
+    /// another process damaged the table.
+    pub fn iter(&self) -> impl Iterator<Item = Result<R>> + '_ {
+        self.inner.iter().map(|row| Ok(bytemuck::pod_read_unaligned(row?.bytes())))
     }
 
     /// Forwards to [`UntypedPublisher::maintain`].
@@ -204,14 +247,6 @@ impl<R: Row> Publisher<R> {
     }
 }
 
-impl<R: Row> Deref for Publisher<R> {
-    type Target = UntypedPublisher;
-
-    fn deref(&self) -> &UntypedPublisher {
-        &self.inner
-    }
-}
-
 /// A transaction over rows of `R`.
 ///
 /// Readers see none of the changes before [`commit`](Self::commit), and all of them after it.
@@ -239,7 +274,7 @@ impl<R: Row> Deref for Publisher<R> {
 /// let mut tx = publisher.begin();
 /// tx.clear();
 /// drop(tx);
-/// assert_eq!(publisher.get(&1), Some(Price { instrument: 1, bid: 11 }));
+/// assert_eq!(publisher.get(&1)?, Some(Price { instrument: 1, bid: 11 }));
 /// # publisher.close()
 /// # }
 /// ```
@@ -364,7 +399,7 @@ impl<R: Row> Transaction<'_, R> {
 /// tx.commit()?;
 ///
 /// let key = schema.parse_key("7")?;
-/// assert_eq!(publisher.get(&key), Some(row));
+/// assert_eq!(publisher.get(&key)?, Some(row));
 /// let mut tx = publisher.begin();
 /// tx.delete(&key)?;
 /// tx.commit()?;
@@ -435,13 +470,17 @@ impl UntypedPublisher {
         self.table.max_capacity()
     }
 
-    /// Returns the committed row of a key, given in canonical bytes.
-    pub fn get(&self, key: &[u8]) -> Option<RowBuf> {
+    /// Returns a copy of the committed row of a key, given in canonical bytes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if another process damaged the table.
+    pub fn get(&self, key: &[u8]) -> Result<Option<RowBuf>> {
         self.table.get(key)
     }
 
-    /// Returns an iterator over all committed rows.
-    pub fn iter(&self) -> impl Iterator<Item = RowBuf> + '_ {
+    /// Returns an iterator over copies of all committed rows. An item is [`Error::Corrupt`] if
+    /// another process damaged the table.
+    pub fn iter(&self) -> impl Iterator<Item = Result<RowBuf>> + '_ {
         self.table.iter()
     }
 

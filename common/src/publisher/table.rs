@@ -160,38 +160,50 @@ impl PublishedTable {
     }
 
     /// Returns the committed row of a key, given in canonical bytes.
-    pub fn get(&self, key: &[u8]) -> Option<RowBuf> {
+    pub fn get(&self, key: &[u8]) -> Result<Option<RowBuf>> {
         if !self.staged.is_empty() {
             // A forgotten transaction has changed the index; the next transaction undoes that.
-            return self.iter().find(|row| {
-                let mut found = Vec::with_capacity(key.len());
-                self.schema().write_key(row.bytes(), &mut found);
-                found == key
-            });
+            let is_found = |row: &RowBuf| row.as_ref().key().to_bytes() == key;
+            return self.iter().find(|row| row.as_ref().map_or(true, is_found)).transpose();
         }
-        self.row(self.index.find(key)?)
+        self.index.find(key).and_then(|slot| self.row(slot)).transpose()
     }
 
     /// Returns an iterator over all committed rows.
-    pub fn iter(&self) -> impl Iterator<Item = RowBuf> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = Result<RowBuf>> + '_ {
         (0..self.index.used).filter_map(|slot| self.row(slot))
     }
 
-    fn row(&self, slot: usize) -> Option<RowBuf> {
+    fn row(&self, slot: usize) -> Option<Result<RowBuf>> {
         let schema = self.schema();
         let mut words = vec![0; schema.row_words()];
-        let row = self.read(slot, &mut words).then_some(&words)?;
-        let bytes = &bytemuck::cast_slice(row)[..schema.row_size()];
-        RowBuf::from_bytes(Arc::clone(schema), bytes).ok()
+        match self.read(slot, &mut words) {
+            Ok(false) => None,
+            Ok(true) => {
+                let bytes = &bytemuck::cast_slice(&words)[..schema.row_size()];
+                Some(RowBuf::from_bytes(Arc::clone(schema), bytes))
+            }
+            Err(error) => Some(Err(error)),
+        }
     }
 
     /// Copies the committed row at `slot` to `words`. Returns false if there is none.
-    fn read(&self, slot: usize, words: &mut [u64]) -> bool {
-        let Ok((_, table)) = self.region.look() else {
-            return false;
-        };
-        slot < table.rows()
-            && table.read(slot, self.version, 0, words).is_ok_and(|tag| tag.is_live())
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the region does not have the row that this publisher committed.
+    fn read(&self, slot: usize, words: &mut [u64]) -> Result<bool> {
+        if !self.index.slots.note(slot).is_live() {
+            return Ok(false);
+        }
+        let (_, table) = self.region.look()?;
+        if slot >= table.rows()
+            || !table.read(slot, self.version, 0, words).is_ok_and(|tag| tag.is_live())
+        {
+            let reason = format!("the committed row at slot {slot} is gone");
+            return Err(self.region.corrupt(reason));
+        }
+        self.region.check_whole()?;
+        Ok(true)
     }
 
     /// Adds a row to the transaction.
@@ -421,11 +433,8 @@ impl PublishedTable {
         let (version, to) = region.look()?;
         let mut words = vec![0; self.schema().row_words()];
         for slot in 0..self.index.used {
-            let (holder, live) = self.index.holder(slot);
-            if live && !self.read(slot, &mut words) {
-                let reason = format!("the committed row at slot {slot} is gone");
-                return Err(self.region.corrupt(reason));
-            }
+            let (holder, _) = self.index.holder(slot);
+            let live = self.read(slot, &mut words)?;
             if slot < rows {
                 to.fill(slot, holder, version, live.then_some(&words));
             }
@@ -508,7 +517,7 @@ impl PublishedTable {
     fn holds(&self, slot: usize, row: &[u8], words: &mut [u64]) -> bool {
         let words = match self.change(slot) {
             Some(change) => change.row(&self.staged.words, words.len()),
-            None => self.read(slot, words).then_some(&*words),
+            None => self.read(slot, words).unwrap_or(false).then_some(&*words),
         };
         words.is_some_and(|words| bytemuck::cast_slice::<u64, u8>(words)[..row.len()] == *row)
     }
@@ -1064,7 +1073,7 @@ impl RowIndex {
 mod tests {
     use crate::random::random;
     use crate::region::object;
-    use crate::{Result, Schema, UntypedPublisher};
+    use crate::{Error, Result, Schema, UntypedPublisher};
 
     fn publisher(test: &str, capacity: usize) -> Result<UntypedPublisher> {
         let name = format!("unit-{test}-{}", std::process::id());
@@ -1147,10 +1156,10 @@ mod tests {
                 // or is called before that commit.
                 publisher.next_maintenance_ns = 0;
                 if chance % 2 == 0 {
-                    let before: Vec<_> = publisher.iter().collect();
+                    let before = rows(publisher)?;
                     publisher.maintain()?;
                     assert!(publisher.table.region.has_name());
-                    assert!(publisher.iter().eq(before));
+                    assert_eq!(rows(publisher)?, before);
                 }
             }
             Ok(())
@@ -1163,12 +1172,12 @@ mod tests {
         let mut publisher = publisher("reshaped", 50)?;
         commit_at_random(&mut publisher, 1500, |publisher, chance| {
             if chance < 300 {
-                let rows: Vec<_> = publisher.iter().collect();
+                let before = rows(publisher)?;
                 let schema = (**publisher.schema()).clone();
                 // With an equal capacity, and with a different one.
                 let capacity = 50 + chance as usize % 2;
-                publisher.reshape(schema, capacity, rows.iter().map(|row| row.bytes()))?;
-                assert!(publisher.iter().eq(rows));
+                publisher.reshape(schema, capacity, before.iter().map(row))?;
+                assert_eq!(rows(publisher)?, before);
                 assert_eq!(publisher.capacity(), capacity);
             }
             Ok(())
@@ -1234,9 +1243,9 @@ mod tests {
         bytemuck::bytes_of(row)
     }
 
-    fn rows(publisher: &UntypedPublisher) -> Vec<[u64; 2]> {
+    fn rows(publisher: &UntypedPublisher) -> Result<Vec<[u64; 2]>> {
         let rows = publisher.iter();
-        rows.map(|row| bytemuck::pod_read_unaligned(row.bytes())).collect()
+        rows.map(|row| Ok(bytemuck::pod_read_unaligned(row?.bytes()))).collect()
     }
 
     /// Stages an update, a deletion, and a new key that takes the deleted key's slot, and forgets
@@ -1258,14 +1267,14 @@ mod tests {
             tx.insert(row(&[key, 0]))?;
         }
         tx.commit()?;
-        let committed = rows(&publisher);
+        let committed = rows(&publisher)?;
         let key = u64::to_ne_bytes;
         for round in 0..3 {
             forget_transaction(&mut publisher)?;
             // Until the next transaction begins, the publisher returns only committed rows.
-            assert_eq!((publisher.len(), rows(&publisher)), (3, committed.clone()));
-            assert_eq!(publisher.get(&key(4)), None);
-            assert!(publisher.get(&key(2)).is_some() && publisher.get(&key(1)).is_some());
+            assert_eq!((publisher.len(), rows(&publisher)?), (3, committed.clone()));
+            assert_eq!(publisher.get(&key(4))?, None);
+            assert!(publisher.get(&key(2))?.is_some() && publisher.get(&key(1))?.is_some());
             match round {
                 0 => {
                     let version = publisher.version();
@@ -1283,8 +1292,25 @@ mod tests {
             assert!(tx.insert(row(&[2, 0])).is_err() && tx.insert(row(&[4, 0])).is_err());
             tx.update(row(&[3, 0]))?;
             tx.commit()?;
-            assert_eq!((publisher.len(), rows(&publisher)), (3, committed.clone()));
+            assert_eq!((publisher.len(), rows(&publisher)?), (3, committed.clone()));
         }
+        publisher.close()
+    }
+
+    #[test]
+    fn damaged_row_is_an_error_of_get_and_iter_and_not_an_absent_row() -> Result<()> {
+        let mut publisher = publisher("damaged-row", 3)?;
+        let mut tx = publisher.begin();
+        (1..=2).try_for_each(|key| tx.insert(row(&[key, 0])))?;
+        tx.commit()?;
+        let region = &publisher.table.region;
+        let tags = region.geometry().tags(0);
+        (tags..tags + 2).for_each(|tag| region.set(tag, 0));
+        let get = |key: u64| publisher.get(&key.to_ne_bytes());
+        assert!(matches!(get(1), Err(Error::Corrupt { .. })), "{:?}", get(1));
+        assert!(get(2)?.is_some() && get(3)?.is_none());
+        let rows: Vec<_> = publisher.iter().map(|row| row.is_ok()).collect();
+        assert_eq!(rows, [false, true]);
         publisher.close()
     }
 

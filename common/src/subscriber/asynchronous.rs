@@ -49,9 +49,9 @@ mod sealed {
         type Row;
 
         /// Returns the subscriber without its row type.
-        fn untyped(&mut self) -> &mut UntypedSubscriber;
+        fn inner(&mut self) -> &mut UntypedSubscriber;
         /// Returns the changes of the last refresh.
-        fn changes(&self) -> Self::Changes<'_>;
+        fn last_changes(&self) -> Self::Changes<'_>;
         /// Converts a row of the changes.
         fn owned_row(changes: &UntypedChanges<'_>, row: RowRef<'_>) -> Self::Row;
     }
@@ -61,11 +61,11 @@ impl View for UntypedSubscriber {
     type Changes<'s> = UntypedChanges<'s>;
     type Row = RowBuf;
 
-    fn untyped(&mut self) -> &mut UntypedSubscriber {
+    fn inner(&mut self) -> &mut UntypedSubscriber {
         self
     }
 
-    fn changes(&self) -> UntypedChanges<'_> {
+    fn last_changes(&self) -> UntypedChanges<'_> {
         self.changes()
     }
 
@@ -78,11 +78,11 @@ impl<R: Row> View for Subscriber<R> {
     type Changes<'s> = Changes<'s, R>;
     type Row = R;
 
-    fn untyped(&mut self) -> &mut UntypedSubscriber {
+    fn inner(&mut self) -> &mut UntypedSubscriber {
         self.untyped_mut()
     }
 
-    fn changes(&self) -> Changes<'_, R> {
+    fn last_changes(&self) -> Changes<'_, R> {
         self.changes()
     }
 
@@ -175,7 +175,7 @@ impl<T> OwnedChanges<T> {
 /// tx.insert(&Price { instrument: 7, bid: 9.5 })?;
 /// tx.commit()?;
 ///
-/// for change in &prices.changed().await? {
+/// for change in prices.changed().await? {
 ///     if let Change::Created(new) = change {
 ///         println!("{} is {} now", new.instrument, new.bid);
 ///     }
@@ -198,7 +198,7 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
     /// # Panics
     /// If called outside of a tokio runtime with I/O enabled.
     pub fn new(mut subscriber: S) -> Result<Self> {
-        let name = subscriber.untyped().name().to_owned();
+        let name = subscriber.inner().name().to_owned();
         Ok(Self { readable: Readable::new(&name, subscriber.as_fd())?, subscriber })
     }
 
@@ -214,7 +214,7 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
     /// again at once.
     pub async fn changed(&mut self) -> Result<S::Changes<'_>> {
         std::future::poll_fn(|context| self.poll_changed(context)).await?;
-        Ok(self.subscriber.changes())
+        Ok(self.subscriber.last_changes())
     }
 
     /// Waits until the local copy can be updated to `version` or later, and updates it in one step.
@@ -225,7 +225,7 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
     /// The errors of [`changed`](Self::changed).
     pub async fn wait_for(&mut self, version: u64) -> Result<S::Changes<'_>> {
         std::future::poll_fn(|context| self.poll_for(version, context)).await?;
-        Ok(self.subscriber.changes())
+        Ok(self.subscriber.last_changes())
     }
 
     /// Polls for [`changed`](Self::changed), for futures that are written by hand. `changes()`
@@ -238,7 +238,7 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
     }
 
     fn poll_for(&mut self, version: u64, context: &mut Context<'_>) -> Poll<Result<()>> {
-        let subscriber = self.subscriber.untyped();
+        let subscriber = self.subscriber.inner();
         self.readable.poll(context, || subscriber.refresh_for(version))
     }
 
@@ -248,7 +248,7 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
     /// # Errors
     /// Errors of the system calls.
     pub fn interrupter(&mut self) -> Result<Interrupter> {
-        self.subscriber.untyped().interrupter()
+        self.subscriber.inner().interrupter()
     }
 
     /// Returns the subscriber and deregisters it from the runtime.
@@ -313,7 +313,7 @@ impl<S: AnySubscriber> Stream for AsyncSubscriber<S> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let changed = ready!(self.poll_changed(context));
-        let owned = |()| OwnedChanges::new(&self.subscriber.untyped().changes(), S::owned_row);
+        let owned = |()| OwnedChanges::new(&self.subscriber.inner().changes(), S::owned_row);
         Poll::Ready(Some(changed.map(owned)))
     }
 }

@@ -1,13 +1,11 @@
 //! The public view of the changes of a refresh.
 
 use std::marker::PhantomData;
-use std::ops::Deref;
 #[cfg(feature = "tokio")]
 use std::sync::Arc;
 
-use super::copy::{Changed, LocalCopy};
+use super::copy::{Changed, LiveSlots, LocalCopy};
 use super::follow::Content;
-use crate::protocol::words::SetBits;
 #[cfg(feature = "tokio")]
 use crate::row::RowBuf;
 use crate::row::{Row, RowRef};
@@ -164,8 +162,16 @@ impl<'s> UntypedChanges<'s> {
             copy: self.copy,
             created: changes.is_none().then(|| self.copy.slots()),
             changed: changes.unwrap_or_default().iter(),
-            left: self.len(),
         }
+    }
+}
+
+impl<'s> IntoIterator for UntypedChanges<'s> {
+    type Item = Change<RowRef<'s>>;
+    type IntoIter = UntypedChangesIter<'s>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 
@@ -183,9 +189,8 @@ impl<'s> IntoIterator for &UntypedChanges<'s> {
 pub struct UntypedChangesIter<'s> {
     copy: &'s LocalCopy,
     /// After opening, the slots of all rows; `changed` is not used then.
-    created: Option<SetBits<'s>>,
+    created: Option<LiveSlots<'s>>,
     changed: std::slice::Iter<'s, Changed>,
-    left: usize,
 }
 
 impl<'s> Iterator for UntypedChangesIter<'s> {
@@ -196,7 +201,6 @@ impl<'s> Iterator for UntypedChangesIter<'s> {
             Some(slots) => Changed::Created { slot: slots.next()? },
             None => *self.changed.next()?,
         };
-        self.left -= 1;
         Some(match item {
             Changed::Created { slot } => Change::Created(self.copy.row(slot)),
             Changed::Updated { old, slot } => {
@@ -207,13 +211,16 @@ impl<'s> Iterator for UntypedChangesIter<'s> {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
+        match &self.created {
+            Some(slots) => slots.size_hint(),
+            None => self.changed.size_hint(),
+        }
     }
 }
 
 impl ExactSizeIterator for UntypedChangesIter<'_> {}
 
-/// Changes of the last refresh, with rows of type `R`. Dereferences to [`UntypedChanges`].
+/// Changes of the last refresh, with rows of type `R`.
 ///
 /// ```
 /// # use common::{Change, Publisher, Row, Subscriber};
@@ -248,17 +255,43 @@ impl<'s, R: Row> Changes<'s, R> {
         Self { inner, rows: PhantomData }
     }
 
+    /// Returns the version of the local copy after the changes.
+    pub fn version(&self) -> u64 {
+        self.inner.version()
+    }
+
+    /// Returns the number of keys that changed.
+    pub fn len(&self) -> usize {
+        self.inner.len()
+    }
+
+    /// Returns true if no key changed.
+    pub fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+
+    /// Returns the reason why the refresh or wait returned.
+    pub fn cause(&self) -> Cause {
+        self.inner.cause()
+    }
+
+    /// Forwards to [`UntypedChanges::interrupted`].
+    pub fn interrupted(&self) -> bool {
+        self.inner.interrupted()
+    }
+
     /// Returns an iterator over the changes. Each key occurs once.
     pub fn iter(&self) -> ChangesIter<'s, R> {
         self.inner.iter().map(|change| change.map(typed_row))
     }
 }
 
-impl<'s, R> Deref for Changes<'s, R> {
-    type Target = UntypedChanges<'s>;
+impl<'s, R: Row> IntoIterator for Changes<'s, R> {
+    type Item = Change<&'s R>;
+    type IntoIter = ChangesIter<'s, R>;
 
-    fn deref(&self) -> &UntypedChanges<'s> {
-        &self.inner
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
     }
 }
 

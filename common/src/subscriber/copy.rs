@@ -100,8 +100,8 @@ impl LocalCopy {
     }
 
     /// Returns all slots that hold a row.
-    pub(super) fn slots(&self) -> SetBits<'_> {
-        set_bits(&self.rows.live)
+    pub(super) fn slots(&self) -> LiveSlots<'_> {
+        LiveSlots { bits: set_bits(&self.rows.live), left: self.len() }
     }
 
     /// Returns the row at a slot.
@@ -129,6 +129,30 @@ impl LocalCopy {
         row_ref(&self.changes.schema, self.changes.old_words(at))
     }
 }
+
+/// Iterator over the slots that hold a row.
+#[derive(Clone)]
+pub(super) struct LiveSlots<'s> {
+    bits: SetBits<'s>,
+    left: usize,
+}
+
+impl Iterator for LiveSlots<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let slot = self.bits.next()?;
+        self.left -= 1;
+        Some(slot)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for LiveSlots<'_> {}
 
 impl Content for LocalCopy {
     #[inline]

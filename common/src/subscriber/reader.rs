@@ -143,7 +143,7 @@ impl<R: Row> Reader<R> {
     ///
     /// # Errors
     /// The errors of [`get`](Self::get).
-    pub fn contains(&self, key: &R::Key) -> Result<bool> {
+    pub fn contains_key(&self, key: &R::Key) -> Result<bool> {
         self.get(key).map(|row| row.is_some())
     }
 
@@ -386,7 +386,7 @@ impl UntypedReader {
     ///
     /// # Errors
     /// The errors of [`Reader::get`].
-    pub fn contains(&self, key: &[u8]) -> Result<bool> {
+    pub fn contains_key(&self, key: &[u8]) -> Result<bool> {
         self.lookup().get(key, &mut OwnRow::default())
     }
 

@@ -1,12 +1,12 @@
 //! The typed subscriber, a thin view of [`UntypedSubscriber`].
 
 use std::marker::PhantomData;
-use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use super::changes::{Changes, typed_row};
 use super::event_set::Interrupter;
+use super::liveness::PublisherState;
 use super::reader::read_row;
 use super::untyped::UntypedSubscriber;
 use crate::error::Result;
@@ -14,10 +14,9 @@ use crate::row::{Key, Row};
 
 /// A local copy of a table with rows of type `R`, which follows the table's publisher.
 ///
-/// Methods that need no row type ([`version`](UntypedSubscriber::version),
-/// [`publisher_state`](UntypedSubscriber::publisher_state), …) are available through `Deref` to
-/// [`UntypedSubscriber`]. A subscriber must not be used in a child of `fork`, which does not
-/// inherit its mappings.
+/// [`untyped`](Self::untyped) returns the subscriber without its row type, which has further methods
+/// (`schema`, `heartbeat_age`, …). A subscriber must not be used in a child of `fork`, which does
+/// not inherit its mappings.
 ///
 /// The table must have the fields of `R`: the same names, kinds and order, and the same key. Only
 /// the widths of texts may differ, because a publisher that infers fields widens them for longer
@@ -43,7 +42,7 @@ use crate::row::{Key, Row};
 ///
 /// assert_eq!(prices.get(&7), None);                       // the local copy is unchanged
 /// assert_eq!(prices.latest(&7)?.unwrap().bid, 9.5);       // shared memory has the row
-/// for change in &prices.refresh()? {
+/// for change in prices.refresh()? {
 ///     assert_eq!(change, Change::Created(&Price { instrument: 7, bid: 9.5 }));
 /// }
 /// assert_eq!(prices.get(&7).unwrap().bid, 9.5);
@@ -85,13 +84,42 @@ impl<R: Row> Subscriber<R> {
     }
 
     /// Returns the subscriber without its row type.
-    #[cfg(feature = "tokio")]
-    pub(super) fn untyped_mut(&mut self) -> &mut UntypedSubscriber {
+    pub fn untyped(&self) -> &UntypedSubscriber {
+        &self.inner
+    }
+
+    /// Returns the subscriber without its row type, to refresh or to wait.
+    pub fn untyped_mut(&mut self) -> &mut UntypedSubscriber {
         &mut self.inner
     }
 
+    /// Returns the name of the table.
+    pub fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    /// Returns the version of the local copy. All its rows are as of that commit.
+    pub fn version(&self) -> u64 {
+        self.inner.version()
+    }
+
+    /// Returns the number of rows in the local copy.
+    pub fn len(&self) -> usize {
+        self.inner.len()
+    }
+
+    /// Returns true if the local copy has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+
+    /// Forwards to [`UntypedSubscriber::publisher_state`].
+    pub fn publisher_state(&self) -> PublisherState {
+        self.inner.publisher_state()
+    }
+
     /// Returns the row of a key from the local copy. All rows of the local copy are consistent at
-    /// [`version`](UntypedSubscriber::version).
+    /// [`version`](Self::version).
     #[inline]
     pub fn get(&self, key: &R::Key) -> Option<&R> {
         let row_words = const { size_of::<R>().div_ceil(8) };
@@ -100,8 +128,18 @@ impl<R: Row> Subscriber<R> {
         Some(bytemuck::from_bytes(&bytemuck::cast_slice(words)[..size_of::<R>()]))
     }
 
-    /// Returns an iterator over all rows of the local copy.
-    pub fn iter(&self) -> impl Iterator<Item = &R> {
+    /// Returns true if the local copy has a row with this key.
+    pub fn contains_key(&self, key: &R::Key) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Returns an iterator over the keys of all rows of the local copy, in no particular order.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = R::Key> {
+        self.iter().map(R::key)
+    }
+
+    /// Returns an iterator over all rows of the local copy, in no particular order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &R> {
         self.inner.iter().map(typed_row)
     }
 
@@ -180,7 +218,7 @@ impl<R: Row> Subscriber<R> {
     /// if changes.is_empty() {
     ///     println!("nothing for a second");
     /// }
-    /// for change in &changes {
+    /// for change in changes {
     ///     println!("{change:?}, at version {}", changes.version());
     /// }
     /// # publisher.close()
@@ -215,14 +253,6 @@ impl<R: Row> Subscriber<R> {
     /// created.
     pub fn changes(&self) -> Changes<'_, R> {
         Changes::new(self.inner.changes())
-    }
-}
-
-impl<R: Row> Deref for Subscriber<R> {
-    type Target = UntypedSubscriber;
-
-    fn deref(&self) -> &UntypedSubscriber {
-        &self.inner
     }
 }
 

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::protocol::commit_time;
 use crate::protocol::layout::header;
 use crate::row::schema::Schema;
-use crate::row::{RowBuf, RowRef};
+use crate::row::{KeyRef, RowBuf, RowRef};
 
 /// A local copy of a table with rows as bytes of a schema, which follows the table's publisher.
 ///
@@ -166,8 +166,18 @@ impl UntypedSubscriber {
         self.local_copy().get(key)
     }
 
-    /// Returns an iterator over all rows of the local copy.
-    pub fn iter(&self) -> impl Iterator<Item = RowRef<'_>> {
+    /// Returns true if the local copy has a row with this key, given in canonical bytes.
+    pub fn contains_key(&self, key: &[u8]) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Returns an iterator over the keys of all rows of the local copy, in no particular order.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = KeyRef<'_>> {
+        self.iter().map(RowRef::key)
+    }
+
+    /// Returns an iterator over all rows of the local copy, in no particular order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = RowRef<'_>> {
         let copy = self.local_copy();
         copy.slots().map(|slot| copy.row(slot))
     }
@@ -318,7 +328,7 @@ impl AsFd for UntypedSubscriber {
     /// for _ in 0..rounds {
     ///     let mut descriptors = [PollFd::new(table.as_fd(), PollFlags::POLLIN)];
     ///     poll(&mut descriptors, PollTimeout::from(2000_u16))?;
-    ///     for _change in &table.refresh()? { /* use it */ }
+    ///     for _change in table.refresh()? { /* use it */ }
     /// }
     /// # publisher.close()?;
     /// # Ok(())

@@ -106,7 +106,7 @@ impl View {
             Err(Error::Outrun { .. }) => return Ok(false),
             Err(error) => return Err(error.into()),
         };
-        if let Some(delay) = self.table.delay().filter(|_| changes > 0) {
+        if let Some(delay) = self.table.untyped().delay().filter(|_| changes > 0) {
             // Unlike `saturating_record`, this extends the range. Only a delay of centuries fails.
             let _recorded = self.delays.record(delay.as_nanos() as u64);
         }

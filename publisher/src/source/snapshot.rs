@@ -52,7 +52,7 @@ impl Snapshot {
         let key = |row| RowRef::new(&self.schema, row).expect("a row of the schema").key();
         let mut left_out = Vec::new();
         if rows.len() > max_capacity {
-            rows.sort_by_cached_key(|row| publisher.get(&key(row).to_bytes()).is_none());
+            rows.sort_by_cached_key(|row| matches!(publisher.get(&key(row).to_bytes()), Ok(None)));
             left_out = rows.split_off(max_capacity);
         }
         if *publisher.schema() == self.schema {
@@ -101,7 +101,7 @@ mod tests {
     }
 
     fn rows(publisher: &UntypedPublisher) -> Vec<RowBuf> {
-        let mut rows: Vec<RowBuf> = publisher.iter().collect();
+        let mut rows: Vec<RowBuf> = publisher.iter().collect::<Result<_, _>>().unwrap();
         rows.sort_by_key(RowBuf::key_bytes);
         rows
     }
@@ -128,7 +128,7 @@ mod tests {
                 assert_eq!(rows(&publisher), expected, "{ids:?}");
             }
             let version = publisher.version();
-            let same = publisher.iter().flat_map(|row| row.bytes().to_vec());
+            let same = publisher.iter().flat_map(|row| row.unwrap().bytes().to_vec());
             let same = Snapshot::of(Arc::clone(&schema), same.collect());
             same.publish(&mut publisher).unwrap();
             assert_eq!(publisher.version(), version, "nothing has changed");

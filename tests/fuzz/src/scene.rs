@@ -172,6 +172,7 @@ impl<'p> Scene<'p> {
                     (publisher.version(), publisher.len())
                 );
                 for row in publisher.iter() {
+                    let row = row.expect("only the registry was damaged");
                     let found = subscriber.get(&row.key_bytes()).map(|row| row.bytes().to_vec());
                     assert_eq!(found.as_deref(), Some(row.bytes()));
                 }

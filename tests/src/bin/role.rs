@@ -68,7 +68,7 @@ fn ledger(arguments: &mut Arguments) -> Result<()> {
     let print = arguments.0.next().is_some();
     let mut publisher = Publisher::<Account>::builder(&name).capacity(size + 1).open()?;
     if print {
-        let rows: Vec<Account> = publisher.iter().collect();
+        let rows: Vec<Account> = publisher.iter().collect::<Result<_>>()?;
         if !rows.is_empty()
             && let Err(what) = check(&rows)
         {
@@ -107,7 +107,7 @@ fn check_ledger(arguments: &mut Arguments) -> Result<()> {
     let mut id = 0;
     while checked < rows {
         if how == "latest" {
-            id = (id + 1) % subscriber.capacity() as u64;
+            id = (id + 1) % subscriber.untyped().capacity() as u64;
             match subscriber.latest(&id) {
                 Ok(Some(row)) => {
                     if !row.is_whole() || row.id != id {

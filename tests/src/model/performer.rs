@@ -169,13 +169,13 @@ impl Publish for UntypedPublisher {
         self.close_and_keep()
     }
     fn rows(&self) -> Vec<RowBuf> {
-        self.iter().collect()
+        self.iter().collect::<Result<_>>().expect("an intact table")
     }
 }
 
 impl<R: Row> Publish for Publisher<R> {
     fn untyped(&self) -> &UntypedPublisher {
-        self
+        self.untyped()
     }
     fn transact(
         &mut self,
@@ -200,9 +200,10 @@ impl<R: Row> Publish for Publisher<R> {
         self.close_and_keep()
     }
     fn rows(&self) -> Vec<RowBuf> {
-        let row = |row: R| {
+        let row = |row: Result<R>| {
+            let row = row.expect("an intact table");
             let bytes = common::bytemuck::bytes_of(&row).to_vec();
-            RowBuf::from_bytes(self.schema().clone(), &bytes).expect("a row of the table")
+            RowBuf::from_bytes(self.untyped().schema().clone(), &bytes).expect("a row of the table")
         };
         self.iter().map(row).collect()
     }
@@ -328,7 +329,8 @@ fn published(publisher: &dyn Publish) -> Published {
     let mut sorted = BTreeMap::new();
     for row in &rows {
         let number = shape.number(row.bytes());
-        assert_eq!(table.get(&shape.key(number)).as_ref(), Some(row), "the publisher's get");
+        let found = table.get(&shape.key(number)).expect("an intact table");
+        assert_eq!(found.as_ref(), Some(row), "the publisher's get");
         sorted.insert(number, row.bytes());
     }
     Published {

@@ -73,7 +73,7 @@ fn watch_feeds_another_publisher() {
         tx.upsert(&Item::new((3, number), 1)).unwrap_or_else(|_| assert!(number > 19_000));
     }
     tx.commit().unwrap();
-    let rows: Vec<Item> = a.iter().collect();
+    let rows: Vec<Item> = a.iter().collect::<Result<_, _>>().unwrap();
     chain.follows(&from, &to, &rows);
     let mut tx = a.begin();
     tx.clear();
@@ -81,7 +81,7 @@ fn watch_feeds_another_publisher() {
         tx.insert(&Item::new((4, number), 2)).unwrap();
     }
     tx.commit().unwrap();
-    let rows: Vec<Item> = a.iter().collect();
+    let rows: Vec<Item> = a.iter().collect::<Result<_, _>>().unwrap();
     chain.follows(&from, &to, &rows);
     let mut tx = a.begin();
     tx.clear();

@@ -76,7 +76,8 @@ fn use_all(
         note(subscriber.latest(&(0, dice.random_range(0..400))).is_err());
         note(subscriber.wait(Some(Duration::from_micros(10))).is_err());
         assert!(subscriber.iter().count() == subscriber.len());
-        let _any = (subscriber.get(&(0, 7)), subscriber.publisher_state(), subscriber.delay());
+        let _any =
+            (subscriber.get(&(0, 7)), subscriber.publisher_state(), subscriber.untyped().delay());
     }
     let mut tx = publisher.begin();
     for _ in 0..dice.random_range(0..8) {

@@ -35,8 +35,8 @@ fn transaction_continues_after_refused_changes() {
     assert_eq!(tx.len(), 2);
     let version = tx.commit().unwrap();
     assert_eq!((version, publisher.len()), (2, 2));
-    assert_eq!(publisher.get(&third.key()), Some(third));
-    assert_eq!(publisher.get(&first.key()), None);
+    assert_eq!(publisher.get(&third.key()).unwrap(), Some(third));
+    assert_eq!(publisher.get(&first.key()).unwrap(), None);
     publisher.close().unwrap();
 }
 

@@ -8,6 +8,7 @@ mod growth;
 mod readers;
 mod slot_changes;
 mod successor;
+mod views;
 mod waiting;
 mod wake;
 mod wake_kinds;

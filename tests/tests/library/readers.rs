@@ -310,8 +310,8 @@ fn untyped_reader_follows_a_new_schema() {
     let found = reader.get(&key).unwrap().unwrap();
     assert_eq!(found.bytes(), bytemuck::bytes_of(&row));
     assert_eq!(reader.schema().unwrap(), *publisher.schema());
-    assert!(reader.contains(&key).unwrap() && !reader.contains(&[0; 8]).unwrap());
-    assert!(!reader.contains(&[0; 3]).unwrap(), "a key of the wrong length");
+    assert!(reader.contains_key(&key).unwrap() && !reader.contains_key(&[0; 8]).unwrap());
+    assert!(!reader.contains_key(&[0; 3]).unwrap(), "a key of the wrong length");
     let mut rows = 0;
     reader
         .get_many(&[key, [0; 8]], |index, row| {

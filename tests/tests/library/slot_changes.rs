@@ -96,7 +96,8 @@ fn copies_by_slot_follow_random_transactions_takeovers_and_successor_regions() {
 fn copies_by_slot_under_full_speed_commits_are_of_one_version() {
     const ROWS: u32 = 3_000;
     let table = Table::new("slots-busy");
-    let mut publisher = Publisher::<Item>::builder(table.name()).fixed_capacity(10_000).open().unwrap();
+    let mut publisher =
+        Publisher::<Item>::builder(table.name()).fixed_capacity(10_000).open().unwrap();
     let mut tx = publisher.begin();
     (0..ROWS).for_each(|number| tx.insert(&Item::new((0, number), 1_000)).unwrap());
     let first = tx.commit().unwrap();

@@ -41,7 +41,8 @@ fn larger_successor_keeps_the_rows() {
         insert(&mut publisher, [Item::new((0, 0), u64::from(times) + 1)]);
         until("the subscriber has moved to the new region", || {
             mirror.apply(&subscriber.wait(Some(LIMIT)).unwrap());
-            subscriber.version() == publisher.version() && subscriber.capacity() == capacity
+            subscriber.version() == publisher.version()
+                && subscriber.untyped().capacity() == capacity
         });
         assert_eq!(mirror.rows().len(), 3 + times as usize);
         assert_eq!(
@@ -88,7 +89,7 @@ fn reshape_is_one_commit() {
     let version = reshape(&mut publisher, &wide, &[2, 3], "name").unwrap();
     let mut changed = Vec::new();
     until("the subscriber has moved to the new region", || {
-        for change in &subscriber.wait(Some(LIMIT)).unwrap() {
+        for change in subscriber.wait(Some(LIMIT)).unwrap() {
             changed.push(match change {
                 Change::Created(row) => (row.value(0).to_string(), 'c'),
                 Change::Deleted(row) => (row.value(0).to_string(), 'd'),
@@ -550,7 +551,7 @@ fn typed_subscriber_reads_texts_of_other_widths() {
     let key = |number| (common::Text::truncated("key"), number);
     assert_eq!(subscriber.len(), 3);
     assert_eq!(subscriber.get(&key(1)), Some(&Note::new(1, "one")));
-    assert_eq!(**subscriber.schema(), Schema::of::<Note>().unwrap());
+    assert_eq!(**subscriber.untyped().schema(), Schema::of::<Note>().unwrap());
     for (fields, text) in [
         ("id:text(3),number:u64,text:text(8)", "8 bytes."),
         ("id:text(8),number:u64,text:text(16)", "sixteen bytes .."),

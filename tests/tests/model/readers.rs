@@ -77,7 +77,7 @@ impl Reads for UntypedSubscriber {
 
 impl<R: Row> Reads for Subscriber<R> {
     fn untyped(&self) -> &UntypedSubscriber {
-        self
+        self.untyped()
     }
     fn refresh(&mut self) -> Result<(Vec<Told>, Cause)> {
         let cause = self.refresh()?.cause();

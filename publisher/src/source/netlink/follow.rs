@@ -259,16 +259,22 @@ impl<M: Model> Follow<M> {
         };
         let (mut changed, mut gone) = (Vec::new(), Vec::new());
         for group in std::mem::take(&mut self.touched) {
-            let mut rows = self.model.rows(&group, &self.links);
+            let rows = self.model.rows(&group, &self.links);
             // The numbers are contiguous: after the first missing one there are no more.
             let keys =
                 (rows.len()..).map_while(|number| Some(key_of(&M::key_row(&group, number)?)));
-            gone.extend(keys.take_while(|key| publisher.get(key).is_some()));
-            rows.retain(|row| {
-                let known = publisher.get(&key_of(row));
-                known.is_none_or(|known| known.bytes() != bytes_of(row))
-            });
-            changed.extend(rows);
+            for key in keys {
+                if publisher.get(&key)?.is_none() {
+                    break;
+                }
+                gone.push(key);
+            }
+            for row in rows {
+                let known = publisher.get(&key_of(&row))?;
+                if known.is_none_or(|known| known.bytes() != bytes_of(&row)) {
+                    changed.push(row);
+                }
+            }
         }
         let mut tx = publisher.begin();
         // Deletions come first: they free slots for the other rows.

@@ -35,7 +35,8 @@ impl Table {
 
     fn rows(&self) -> Vec<[u8; 2]> {
         let rows = self.0.as_ref().unwrap().iter();
-        let mut rows: Vec<[u8; 2]> = rows.map(|row| row.bytes().try_into().unwrap()).collect();
+        let mut rows: Vec<[u8; 2]> =
+            rows.map(|row| row.unwrap().bytes().try_into().unwrap()).collect();
         rows.sort_unstable();
         rows
     }

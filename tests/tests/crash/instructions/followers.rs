@@ -98,7 +98,7 @@ pub fn succeed(
 ) -> (Publisher<Item>, Rows) {
     let mut publisher = scenario.open(name).unwrap();
     let mut rows = version.map_or_else(Rows::new, |version| expected.rows(version).clone());
-    let found: Rows = publisher.iter().map(|item| (item.key(), item)).collect();
+    let found: Rows = publisher.iter().map(Result::unwrap).map(|item| (item.key(), item)).collect();
     assert_eq!(found, rows, "the successor has exactly the committed rows");
     let opened = version.map_or(1, |version| version + 1);
     assert_eq!(publisher.version(), opened, "versions count up");
