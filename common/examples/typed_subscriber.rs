@@ -61,5 +61,6 @@ fn tell_state(state: PublisherState) {
         PublisherState::Alive { pid, .. } => println!("published by process {pid} now"),
         PublisherState::Gone { .. } => println!("the publisher died; waiting for the next one"),
         PublisherState::Closed { .. } => println!("the table was closed; waiting for the next one"),
+        _ => {}
     }
 }

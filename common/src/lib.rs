@@ -138,7 +138,7 @@
 
 // Items that need a feature are marked in documentation that a nightly toolchain builds.
 #![cfg_attr(docsrs, feature(doc_cfg), doc(auto_cfg(hide(loom))))]
-#![warn(clippy::missing_errors_doc)]
+#![warn(clippy::missing_errors_doc, missing_debug_implementations)]
 
 extern crate self as common;
 
@@ -196,6 +196,23 @@ pub use subscriber::{
 };
 #[cfg(not(loom))]
 pub use wake::{Sleep, WakeKind};
+
+/// Programs share and send these types between threads.
+#[cfg(not(loom))]
+const _: () = {
+    const fn send_and_sync<T: Send + Sync>() {}
+    send_and_sync::<(UntypedPublisher, UntypedTransaction<'_>, PublisherBuilder<Schema>)>();
+    send_and_sync::<(UntypedSubscriber, UntypedChanges<'_>, OpenOptions<UntypedSubscriber>)>();
+    send_and_sync::<(UntypedReader, Interrupter, WaitSet, Error)>();
+    send_and_sync::<(Schema, RowBuf, RowRef<'_>, KeyRef<'_>, Value<'_>)>();
+    const fn _typed<R: Row<Key: Send + Sync> + Send + Sync>() {
+        send_and_sync::<(Publisher<R>, Transaction<'_, R>)>();
+        send_and_sync::<(Subscriber<R>, Changes<'_, R>)>();
+        send_and_sync::<(Reader<R>, Entry<'_, R>)>();
+        #[cfg(feature = "tokio")]
+        send_and_sync::<(AsyncSubscriber<Subscriber<R>>, OwnedChanges<R>)>();
+    }
+};
 
 /// Compiles and runs the README's code as a test.
 #[cfg(doctest)]

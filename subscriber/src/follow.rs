@@ -130,6 +130,7 @@ impl Follower {
             PublisherState::Closed { .. } => {
                 format!("table {name:?} is closed; its rows stay until it is published again")
             }
+            _ => return,
         });
     }
 }

@@ -105,9 +105,9 @@ fn keys(keys: &[String]) -> String {
 
 fn warn_of_end(name: &str, publisher: PublisherState) {
     let what = match publisher {
-        PublisherState::Alive { .. } => return,
         PublisherState::Gone { .. } => "is gone",
         PublisherState::Closed { .. } => "has ended",
+        _ => return,
     };
     status(format_args!("warning: the publisher of table {name:?} {what}, this is what it left"));
 }

@@ -125,6 +125,7 @@ pub(crate) fn adopt(name: &TableName) -> Result<Option<UntypedPublisher>> {
 ///     first.commit().unwrap();
 /// }
 /// ```
+#[derive(Debug)]
 pub struct Publisher<R: Row> {
     inner: UntypedPublisher,
     rows: PhantomData<fn() -> R>,
@@ -872,6 +873,16 @@ impl UntypedTransaction<'_> {
     /// [`Error::Corrupt`] if the region was truncated; the publisher is not usable any more.
     pub fn commit(self) -> Result<u64> {
         self.publisher.commit()
+    }
+}
+
+impl std::fmt::Debug for UntypedPublisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UntypedPublisher")
+            .field("table", &self.name())
+            .field("version", &self.version())
+            .field("rows", &self.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -72,6 +72,7 @@ impl Creator {
 }
 
 /// A file whose open file description is not shared with forked children.
+#[derive(Debug)]
 pub struct ForkSafeFd {
     file: ManuallyDrop<File>,
     creator: Creator,

@@ -41,6 +41,7 @@ impl Span {
 }
 
 /// A file that is locked completely until this value is dropped.
+#[derive(Debug)]
 pub struct Locked(ForkSafeFd);
 
 impl Locked {

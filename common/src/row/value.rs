@@ -40,6 +40,7 @@ pub(crate) use error::{in_field, refused, unfit_text};
 /// assert!(Value::parse(Kind::U8, "300").is_err());
 /// # Ok::<(), common::Error>(())
 /// ```
+#[non_exhaustive]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
     /// The value of a `bool`.

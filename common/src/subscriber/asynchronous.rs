@@ -184,6 +184,7 @@ impl<T> OwnedChanges<T> {
 /// # publisher.close()
 /// # }
 /// ```
+#[derive(Debug)]
 pub struct AsyncSubscriber<S> {
     readable: Readable,
     subscriber: S,

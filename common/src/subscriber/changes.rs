@@ -1,5 +1,6 @@
 //! The public view of the changes of a refresh.
 
+use std::fmt;
 use std::marker::PhantomData;
 #[cfg(feature = "tokio")]
 use std::sync::Arc;
@@ -11,6 +12,9 @@ use crate::row::RowBuf;
 use crate::row::{Row, RowRef};
 
 /// A key that changed between two versions of the local copy. Intermediate values are not reported.
+///
+/// A key has an old row, a new row, or both. The three variants are all cases, so this enum will
+/// not get another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change<T> {
     /// The key is new.
@@ -52,10 +56,12 @@ impl<T> Change<T> {
 ///     Cause::Publisher => println!("{:?}", table.publisher_state()),
 ///     Cause::Interrupted => println!("interrupted"),
 ///     Cause::Nothing => println!("timed out"),
+///     _ => {}
 /// }
 /// # publisher.close()
 /// # }
 /// ```
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// Rows changed. The schema and the publisher's state may have changed, too.
@@ -166,6 +172,12 @@ impl<'s> UntypedChanges<'s> {
     }
 }
 
+impl fmt::Debug for UntypedChanges<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self).finish()
+    }
+}
+
 impl<'s> IntoIterator for UntypedChanges<'s> {
     type Item = Change<RowRef<'s>>;
     type IntoIter = UntypedChangesIter<'s>;
@@ -191,6 +203,12 @@ pub struct UntypedChangesIter<'s> {
     /// After opening, the slots of all rows; `changed` is not used then.
     created: Option<LiveSlots<'s>>,
     changed: std::slice::Iter<'s, Changed>,
+}
+
+impl fmt::Debug for UntypedChangesIter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.clone()).finish()
+    }
 }
 
 impl<'s> Iterator for UntypedChangesIter<'s> {
@@ -244,7 +262,7 @@ impl ExactSizeIterator for UntypedChangesIter<'_> {}
 /// # publisher.close()
 /// # }
 /// ```
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Changes<'s, R> {
     inner: UntypedChanges<'s>,
     rows: PhantomData<fn() -> R>,

@@ -35,6 +35,7 @@ const UNWOKEN_RECHECK: Duration = Duration::from_millis(50);
 /// # Ok(())
 /// # }
 /// ```
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PublisherState {
     /// The publisher is alive.

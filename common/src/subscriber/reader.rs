@@ -1,5 +1,6 @@
 //! Readers: lookups in shared memory, without a copy of the table.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -114,6 +115,7 @@ impl Content for LastSeen {
 /// # publisher.close()
 /// # }
 /// ```
+#[derive(Debug)]
 pub struct Reader<R: Row> {
     inner: UntypedReader,
     rows: PhantomData<fn() -> R>,
@@ -308,6 +310,12 @@ pub struct Entry<'r, R: Row> {
     key: R::Key,
 }
 
+impl<R: Row> fmt::Debug for Entry<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").finish_non_exhaustive()
+    }
+}
+
 impl<R: Row> Entry<'_, R> {
     /// Returns the row as of the last commit; `None` if it was deleted. A later call finds it again
     /// if the key was inserted again.
@@ -347,6 +355,12 @@ impl<R: Row> Entry<'_, R> {
 /// ```
 pub struct UntypedReader {
     follow: Follow<LastSeen>,
+}
+
+impl fmt::Debug for UntypedReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UntypedReader").field("table", &self.name()).finish_non_exhaustive()
+    }
 }
 
 impl UntypedReader {

@@ -72,6 +72,7 @@ use crate::row::{Key, Row};
 ///     std::thread::spawn(move || row.instrument);
 /// }
 /// ```
+#[derive(Debug)]
 pub struct Subscriber<R: Row> {
     inner: UntypedSubscriber,
     rows: PhantomData<R>,

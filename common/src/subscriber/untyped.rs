@@ -1,6 +1,7 @@
 //! The subscriber of a table whose rows are bytes of a schema. [`Subscriber`](super::Subscriber) is
 //! the typed view of it.
 
+use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,16 @@ use crate::row::{KeyRef, RowBuf, RowRef};
 /// ```
 pub struct UntypedSubscriber {
     follow: Follow<LocalCopy>,
+}
+
+impl fmt::Debug for UntypedSubscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UntypedSubscriber")
+            .field("table", &self.name())
+            .field("version", &self.version())
+            .field("rows", &self.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl UntypedSubscriber {

@@ -20,6 +20,7 @@ use crate::{Error, Result};
 /// assert_eq!(Kind::IpNet.to_string(), "ipnet");
 /// # Ok::<(), common::Error>(())
 /// ```
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Kind {
