@@ -52,6 +52,15 @@ pub enum Error {
         pid: u32,
     },
 
+    /// The table to create exists already: a dead publisher left it.
+    #[error(
+        "table exists: {table:?}: a dead publisher left /dev/shm/tablecast.table.{table}; take the table over, or remove it first"
+    )]
+    TableExists {
+        /// Name of the table.
+        table: String,
+    },
+
     /// The key of a new row exists already.
     #[error(
         "duplicate key: {key} in table {table:?}: another row has this key; use update or upsert to replace that row"

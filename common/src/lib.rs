@@ -35,7 +35,7 @@
 //!     # #[cfg(any())]
 //!     let table = "flags";
 //!     // One process publishes.
-//!     let mut publisher = Publisher::<Flag>::builder(table).open()?;
+//!     let mut publisher = Publisher::<Flag>::open(table)?;
 //!     let mut tx = publisher.begin();
 //!     tx.upsert(&Flag { name: Text::new("dark-mode")?, percent: 10 })?;
 //!     tx.upsert(&Flag { name: Text::new("new-search")?, percent: 50 })?;

@@ -1,8 +1,14 @@
 //! Settings for a publisher.
 
+use std::marker::PhantomData;
+
+use super::open::{self, Existing};
+use super::{Publisher, UntypedPublisher};
 use crate::error::{Error, Result};
 use crate::protocol::layout::{MAX_CAPACITY, MAX_SLOTS};
 use crate::region::object::Access;
+use crate::row::Row;
+use crate::row::schema::Schema;
 
 /// Initial capacity of a table, for which the smallest journal suffices.
 const DEFAULT_CAPACITY: usize = 1024;
@@ -128,14 +134,13 @@ impl<S> PublisherBuilder<S> {
         self
     }
 
-    /// Returns the name, the description of the rows, and the settings.
+    /// Returns the settings.
     ///
     /// # Errors
     /// [`Error::InvalidSetting`] if a setting is out of range.
-    pub(super) fn checked(mut self) -> Result<(String, S, Settings)> {
+    fn checked(&self) -> Result<Settings> {
         let Settings { capacity, max_capacity, slots, access } = self.settings;
         let max_capacity = max_capacity.unwrap_or(capacity);
-        self.settings.capacity = capacity.min(max_capacity);
         let range = 1..=MAX_CAPACITY;
         let out_of_range = [capacity, max_capacity].into_iter().find(|rows| !range.contains(rows));
         let reason = if let Some(rows) = out_of_range {
@@ -146,8 +151,102 @@ impl<S> PublisherBuilder<S> {
             let mode = access.mode;
             format!("mode {mode:o}: choose 600, with read bits for group (040) and others (004)")
         } else {
-            return Ok((self.name, self.rows, self.settings));
+            return Ok(Settings { capacity: capacity.min(max_capacity), ..self.settings });
         };
         Err(Error::InvalidSetting { reason })
+    }
+}
+
+/// The rows of a publisher: a [`Schema`], or a type with [`Row`].
+pub trait PublishedRows: sealed::Describe {}
+
+impl<S: sealed::Describe> PublishedRows for S {}
+
+mod sealed {
+    use super::*;
+
+    pub trait Describe {
+        /// The publisher of such rows.
+        type Publisher;
+
+        fn schema(&self) -> Result<Schema>;
+        fn publisher(untyped: UntypedPublisher) -> Self::Publisher;
+    }
+}
+
+impl sealed::Describe for Schema {
+    type Publisher = UntypedPublisher;
+
+    fn schema(&self) -> Result<Schema> {
+        Ok(self.clone())
+    }
+
+    fn publisher(untyped: UntypedPublisher) -> UntypedPublisher {
+        untyped
+    }
+}
+
+impl<R: Row> sealed::Describe for PhantomData<R> {
+    type Publisher = Publisher<R>;
+
+    fn schema(&self) -> Result<Schema> {
+        Schema::of::<R>()
+    }
+
+    fn publisher(inner: UntypedPublisher) -> Publisher<R> {
+        Publisher { inner, rows: PhantomData }
+    }
+}
+
+impl<S: PublishedRows> PublisherBuilder<S> {
+    /// Creates the table, or takes over the table of a dead publisher. If the schema differs from
+    /// the existing one or the capacity is larger, a successor region replaces the old region. Rows
+    /// and fields that both schemas have are kept.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::PublisherActive`], [`Error::InvalidSetting`],
+    /// [`Error::InvalidSchema`], [`Error::Limit`], [`Error::PermissionDenied`], or
+    /// [`Error::Corrupt`] if the existing table is invalid.
+    pub fn open(&self) -> Result<S::Publisher> {
+        self.open_as(Existing::Any)
+    }
+
+    /// Creates the table. Never takes over the table of a dead publisher.
+    ///
+    /// ```
+    /// # use common::{Error, Publisher, Row};
+    /// # #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: f64 }
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-create-new-{}", std::process::id());
+    /// let builder = Publisher::<Price>::builder(&name);
+    /// assert!(matches!(builder.take_over(), Err(Error::NotFound { .. })));
+    /// builder.create_new()?.close_and_keep()?;
+    /// assert!(matches!(builder.create_new(), Err(Error::TableExists { .. })));
+    /// builder.take_over()?.close()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::TableExists`] if a dead publisher left the table, and the errors of
+    /// [`open`](Self::open).
+    pub fn create_new(&self) -> Result<S::Publisher> {
+        self.open_as(Existing::Refused)
+    }
+
+    /// Takes over the table of a dead publisher as [`open`](Self::open) does. Never creates a
+    /// table.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the table does not exist, and the errors of [`open`](Self::open).
+    pub fn take_over(&self) -> Result<S::Publisher> {
+        self.open_as(Existing::Required)
+    }
+
+    fn open_as(&self, existing: Existing) -> Result<S::Publisher> {
+        let (settings, schema) = (self.checked()?, self.rows.schema()?);
+        let opened = open::open(&self.name, schema, settings, existing)?;
+        Ok(S::publisher(UntypedPublisher::of(opened)))
     }
 }

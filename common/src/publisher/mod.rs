@@ -20,7 +20,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use builder::PublisherBuilder;
+pub use builder::{PublishedRows, PublisherBuilder};
 pub(crate) use name::acquire_lock_of;
 pub use statistics::Statistics;
 
@@ -45,33 +45,6 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// Receives the duration of each commit.
 type CommitTimer = Box<dyn FnMut(Duration) + Send + Sync>;
-
-impl PublisherBuilder<Schema> {
-    /// Creates the table, or takes over the table of a dead publisher. If the schema differs from
-    /// the existing one or the capacity is larger, a successor region replaces the old region. Rows
-    /// and fields that both schemas have are kept.
-    ///
-    /// # Errors
-    /// [`Error::InvalidName`], [`Error::PublisherActive`], [`Error::InvalidSetting`],
-    /// [`Error::Limit`], [`Error::PermissionDenied`], or [`Error::Corrupt`] if the existing table
-    /// is invalid.
-    pub fn open(self) -> Result<UntypedPublisher> {
-        let (name, schema, settings) = self.checked()?;
-        open::open(&name, schema, settings).map(UntypedPublisher::of)
-    }
-}
-
-impl<R: Row> PublisherBuilder<PhantomData<R>> {
-    /// Opens the table as the builder of an [`UntypedPublisher`] does, with the schema of `R`.
-    ///
-    /// # Errors
-    /// The errors of that builder, and [`Error::InvalidSchema`].
-    pub fn open(self) -> Result<Publisher<R>> {
-        let (name, _, settings) = self.checked()?;
-        let opened = open::open(&name, Schema::of::<R>()?, settings)?;
-        Ok(Publisher { inner: UntypedPublisher::of(opened), rows: PhantomData })
-    }
-}
 
 /// Takes over the table of a dead publisher with its existing schema and settings. Returns None if
 /// the table does not exist.
@@ -132,6 +105,14 @@ pub struct Publisher<R: Row> {
 }
 
 impl<R: Row> Publisher<R> {
+    /// Creates table `name`, or takes it over from a dead publisher, with the default settings.
+    ///
+    /// # Errors
+    /// The errors of [`PublisherBuilder::open`].
+    pub fn open(name: &str) -> Result<Self> {
+        Self::builder(name).open()
+    }
+
     /// Returns a builder for a publisher of rows of `R` as table `name`.
     pub fn builder(name: &str) -> PublisherBuilder<PhantomData<R>> {
         PublisherBuilder::new(name, PhantomData)
@@ -416,6 +397,14 @@ pub struct UntypedPublisher {
 }
 
 impl UntypedPublisher {
+    /// Creates table `name`, or takes it over from a dead publisher, with the default settings.
+    ///
+    /// # Errors
+    /// The errors of [`PublisherBuilder::open`].
+    pub fn open(name: &str, schema: Schema) -> Result<Self> {
+        Self::builder(name, schema).open()
+    }
+
     /// Returns a builder for a publisher of rows of `schema` as table `name`.
     pub fn builder(name: &str, schema: Schema) -> PublisherBuilder<Schema> {
         PublisherBuilder::new(name, schema)

@@ -33,14 +33,37 @@ pub(super) struct Opened {
     pub notifier: Notifier,
 }
 
+/// How to treat a table that a dead publisher left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// Take it over, or else create the table.
+    Any,
+    /// Refuse it: the table must be new.
+    Refused,
+    /// Take it over. It must exist.
+    Required,
+}
+
 /// Opens a table for publishing.
-pub(super) fn open(name: &str, schema: Schema, settings: Settings) -> Result<Opened> {
+pub(super) fn open(
+    name: &str,
+    schema: Schema,
+    settings: Settings,
+    existing: Existing,
+) -> Result<Opened> {
     let opening = Opening {
         name: OwnedName::acquire(TableName::new(name)?)?,
         schema: Arc::new(schema),
         settings,
     };
     let name = opening.name.table();
+    let table = || name.as_str().to_owned();
+    // While this process holds the lock, no other publisher creates or removes the table.
+    match (existing, object::exists(&name.region())) {
+        (Existing::Refused, true) => return Err(Error::TableExists { table: table() }),
+        (Existing::Required, false) => return opening.fail(Error::NotFound { table: table() }),
+        _ => {}
+    }
     // A publisher that died while replacing a region leaves this object behind. If it belongs to
     // another user and cannot be removed, it stays.
     if let Err(error) = object::remove(&name.next_region()) {

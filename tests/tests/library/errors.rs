@@ -197,3 +197,58 @@ fn truncated_region_is_an_error_without_sigbus() {
         );
     }
 }
+
+#[test]
+fn create_new_refuses_the_table_of_a_live_or_dead_publisher() {
+    let table = Table::new("create-new");
+    let builder = Publisher::<Item>::builder(table.name()).capacity(4);
+    let mut publisher = builder.create_new().unwrap();
+    let mut tx = publisher.begin();
+    tx.insert(&Item::new((1, 1), 1)).unwrap();
+    tx.commit().unwrap();
+    table.remember();
+    assert!(matches!(builder.create_new(), Err(Error::PublisherActive { .. })));
+    assert!(matches!(builder.take_over(), Err(Error::PublisherActive { .. })));
+    drop(publisher);
+    match builder.create_new() {
+        Err(Error::TableExists { table: named }) => assert_eq!(named, table.name()),
+        other => panic!("{other:?}"),
+    }
+    let publisher = builder.take_over().unwrap();
+    assert_eq!((publisher.len(), publisher.epoch()), (1, 2));
+    publisher.close().unwrap();
+    assert!(builder.create_new().unwrap().close().is_ok());
+}
+
+#[test]
+fn take_over_of_a_missing_table_is_not_found_and_leaves_nothing() {
+    let table = Table::new("take-over");
+    match Publisher::<Item>::builder(table.name()).take_over() {
+        Err(Error::NotFound { table: named }) => assert_eq!(named, table.name()),
+        other => panic!("{other:?}"),
+    }
+    let lock = format!("/dev/shm/tablecast.lock.{}", table.name());
+    assert!(!std::path::Path::new(&lock).exists());
+}
+
+#[test]
+fn one_of_several_publishers_wins_a_race_to_create_or_take_over() {
+    let table = Table::new("race");
+    let builder = Publisher::<Item>::builder(table.name()).capacity(4);
+    for round in 0..50 {
+        let start = std::sync::Barrier::new(4);
+        let race = || {
+            start.wait();
+            if round == 0 { builder.create_new() } else { builder.take_over() }
+        };
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let racers = [(); 4].map(|()| scope.spawn(race));
+            racers.map(|racer| racer.join().unwrap()).into()
+        });
+        table.remember();
+        assert_eq!(opened.iter().flatten().count(), 1, "round {round}: {opened:?}");
+        let is_expected = |error: &Error| matches!(error, Error::PublisherActive { .. });
+        assert!(opened.iter().filter_map(|opened| opened.as_ref().err()).all(is_expected));
+        // All publishers are dropped, as if the winner had died.
+    }
+}

@@ -7,9 +7,10 @@ fn error_messages_name_object_and_remedy() {
     let text = |text: &str| text.to_owned();
     let (table, object) = (text("prices"), text("/tablecast.table.prices"));
     let reason = text("REASON");
-    let cases: [(Error, &[&str]); 21] = [
+    let cases: [(Error, &[&str]); 22] = [
         (Error::InvalidName { name: text("a/b") }, &["\"a/b\"", "1 to 64 of A-Z"]),
         (Error::NotFound { table: table.clone() }, &["check the name", "start its publisher"]),
+        (Error::TableExists { table: table.clone() }, &["take the table over", "remove it"]),
         (
             Error::PublisherActive { table: table.clone(), pid: 7 },
             &["process 7", "stop that process"],
