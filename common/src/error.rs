@@ -168,7 +168,8 @@ pub enum Error {
 
     /// The object was created by a version of Tablecast with another layout.
     #[error(
-        "layout mismatch: {object}: it has layout version {found}, and this program reads {expected}; use the same version of Tablecast everywhere, or remove the table"
+        "layout mismatch: {path}: it has layout version {found}, and this program reads {expected}; use the same version of Tablecast everywhere, or remove the table",
+        path = path(object)
     )]
     LayoutMismatch {
         /// Name of the object.
@@ -180,7 +181,7 @@ pub enum Error {
     },
 
     /// The bytes of an object are not those that Tablecast writes.
-    #[error("damaged object: {object}: {reason}; remove the table, and publish it again")]
+    #[error("damaged object: {path}: {reason}; remove the table, and publish it again", path = path(object))]
     Corrupt {
         /// Name of the object.
         object: String,
@@ -190,7 +191,8 @@ pub enum Error {
 
     /// The object belongs to a user that this program does not trust.
     #[error(
-        "wrong owner: {object}: it belongs to user {found} and not to {expected}; use another name, or, if you trust that user, name the user as the table's owner"
+        "wrong owner: {path}: it belongs to user {found} and not to {expected}; use another name, or, if you trust that user, name the user as the table's owner",
+        path = path(object)
     )]
     WrongOwner {
         /// Name of the object.
@@ -203,7 +205,8 @@ pub enum Error {
 
     /// The permissions of an object do not allow the action.
     #[error(
-        "no permission to {action} {object}: its mode or owner forbids it; run as its owner, or publish the table with a mode and group that include this user"
+        "no permission to {action} {path}: its mode or owner forbids it; run as its owner, or publish the table with a mode and group that include this user",
+        path = path(object)
     )]
     PermissionDenied {
         /// Name of the object.
@@ -213,7 +216,7 @@ pub enum Error {
     },
 
     /// A limit of the system was reached. The committed table is unchanged.
-    #[error("limit reached: {object}: {limit} is used up; {remedy}")]
+    #[error("limit reached: {path}: {limit} is used up; {remedy}", path = path(object))]
     Limit {
         /// Name of the object that could not be created or grown.
         object: String,
@@ -256,7 +259,7 @@ pub enum Error {
     },
 
     /// Any other error of the system.
-    #[error("cannot {action} {object}: {source}")]
+    #[error("cannot {action} {path}: {source}", path = path(object))]
     System {
         /// Name of the object.
         object: String,
@@ -275,4 +278,13 @@ fn holder(pid: u32) -> String {
             format!("it is published by process {pid}; stop that process, or choose another name")
         }
     }
+}
+
+/// Returns the path of an object of shared memory, and any other name unchanged.
+fn path(object: &str) -> String {
+    let is_queue = object.starts_with("/tablecast.wake.");
+    if object.starts_with("/tablecast.") && !is_queue {
+        return format!("/dev/shm{object}");
+    }
+    object.to_owned()
 }

@@ -279,7 +279,7 @@ fn sweep_reports_and_keeps_orphans_of_other_users() {
     // The other user may read this lock but not remove it.
     std::fs::set_permissions(lock, PermissionsExt::from_mode(0o644)).unwrap();
     let (_, stderr) = Process::run(&mut rm, 1);
-    assert!(stderr.contains("no permission to open /tablecast.lock.never"), "{stderr}");
+    assert!(stderr.contains("no permission to open /dev/shm/tablecast.lock.never"), "{stderr}");
     assert!(lock.exists());
     assert_eq!(sweep().unwrap().removed, ["/tablecast.lock.never"]);
     drop(place);

@@ -213,8 +213,10 @@ fn failed_allocation_of_local_copy_is_an_error() {
     starved.write_line("refresh");
     let answers = ["refresh", "snapshot", "open"].map(|call| (call, starved.line()));
     for (call, answer) in answers {
-        let expected =
-            format!("{call}: limit reached: /tablecast.table.{}: memory is used up", table.name());
+        let expected = format!(
+            "{call}: limit reached: /dev/shm/tablecast.table.{}: memory is used up",
+            table.name()
+        );
         assert!(answer.starts_with(&expected), "{answer}");
     }
     assert_eq!(starved.line(), "rows 0", "the local copy is unchanged");

@@ -70,6 +70,7 @@ fn error_messages_name_object_and_remedy() {
     for (error, parts) in cases {
         let told = error.to_string();
         assert!(!told.contains("--"), "{told:?} names a flag of a program");
+        assert!(!told.contains(" /tablecast."), "{told:?} does not name a path");
         // An error without a name carries a reason.
         let named = ["prices", "a/b", "name", "REASON"].iter().any(|name| told.contains(name));
         assert!(named, "{told}");
