@@ -357,6 +357,38 @@ impl<R: Row> Transaction<'_, R> {
     pub fn commit(self) -> Result<u64> {
         self.inner.commit()
     }
+
+    /// Commits like [`commit`](Self::commit), but keeps the changes staged if the region cannot
+    /// grow, so that the caller can try again or discard some of them. After a commit, the
+    /// transaction is empty and can stage further changes.
+    ///
+    /// # Errors
+    /// The errors of [`commit`](Self::commit). After any error except [`Error::Limit`], nothing is
+    /// staged any more.
+    ///
+    /// # Examples
+    /// ```
+    /// # use common::{Error, Publisher, Row};
+    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-try-commit-{}", std::process::id());
+    /// # let mut publisher = Publisher::<Price>::open(&name)?;
+    /// let mut tx = publisher.begin();
+    /// tx.insert(&Price { instrument: 1, bid: 10 })?;
+    /// while let Err(error) = tx.try_commit() {
+    ///     let Error::Limit { .. } = error else { return Err(error) };
+    ///     eprintln!("trying again in a second: {error}");
+    ///     std::thread::sleep(std::time::Duration::from_secs(1));
+    /// }
+    /// # drop(tx);
+    /// # publisher.close()
+    /// # }
+    /// ```
+    pub fn try_commit(&mut self) -> Result<u64> {
+        self.inner.try_commit()
+    }
 }
 
 /// The only publisher of a table, over rows given as bytes.
@@ -860,8 +892,22 @@ impl UntypedTransaction<'_> {
     /// [`Error::Limit`] if the region cannot grow; nothing is committed in that case, and the
     /// publisher stays usable. [`Error::Lost`] if another publisher has taken the name, and
     /// [`Error::Corrupt`] if the region was truncated; the publisher is not usable any more.
-    pub fn commit(self) -> Result<u64> {
-        self.publisher.commit()
+    pub fn commit(mut self) -> Result<u64> {
+        self.try_commit()
+    }
+
+    /// Commits, and keeps the changes staged if the region cannot grow. See
+    /// [`Transaction::try_commit`].
+    ///
+    /// # Errors
+    /// The errors of [`commit`](Self::commit). After any error except [`Error::Limit`], nothing is
+    /// staged any more.
+    pub fn try_commit(&mut self) -> Result<u64> {
+        let committed = self.publisher.commit();
+        if matches!(&committed, Err(error) if !matches!(error, Error::Limit { .. })) {
+            self.publisher.table.roll_back();
+        }
+        committed
     }
 }
 

@@ -178,6 +178,49 @@ fn growth_without_memory_fails_only_that_transaction_and_succeeds_later() {
 }
 
 #[test]
+fn transaction_that_met_full_memory_is_committed_when_memory_is_free() {
+    if !own_memory(1 << 20) {
+        return skip("transaction_that_met_full_memory_is_committed: no mount namespace");
+    }
+    let table = Table::new("full-again");
+    let mut publisher = open(&table).unwrap();
+    let mut tx = publisher.begin();
+    (0..10).for_each(|number| tx.insert(&Item::new((0, number), 1)).unwrap());
+    tx.commit().unwrap();
+    let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
+    assert!(std::fs::write("/dev/shm/filler", vec![1; 1 << 20]).is_err(), "it is full");
+
+    let mut tx = publisher.begin();
+    tx.delete(&(0, 0)).unwrap();
+    tx.update(&Item::new((0, 1), 2)).unwrap();
+    (10..5_000).for_each(|number| tx.insert(&Item::new((0, number), 1)).unwrap());
+    for _ in 0..2 {
+        let error = tx.try_commit().unwrap_err();
+        assert!(names(&error, table.name(), "the space of /dev/shm", "remount,size"), "{error}");
+        assert_eq!((tx.len(), subscriber.refresh().unwrap().len()), (4_992, 0));
+    }
+    std::fs::remove_file("/dev/shm/filler").unwrap();
+    // The transaction can still change before it is committed.
+    tx.insert(&Item::new((0, 5_000), 1)).unwrap();
+    let version = tx.try_commit().unwrap();
+    assert_eq!((tx.len(), subscriber.refresh().unwrap().len()), (0, 4_993));
+    assert_eq!((subscriber.version(), subscriber.len()), (version, 5_000));
+    assert_eq!(subscriber.get(&(0, 1)), Some(&Item::new((0, 1), 2)));
+    tx.delete(&(0, 1)).unwrap();
+    assert_eq!(tx.commit().unwrap(), version + 1);
+    assert_eq!(publisher.len(), 4_999);
+
+    // `commit` discards the changes that do not fit.
+    assert!(std::fs::write("/dev/shm/filler", vec![1; 1 << 20]).is_err(), "it is full");
+    let mut tx = publisher.begin();
+    (6_000..9_000).for_each(|number| tx.insert(&Item::new((0, number), 1)).unwrap());
+    assert!(matches!(tx.commit(), Err(Error::Limit { .. })));
+    assert!(publisher.begin().is_empty());
+    std::fs::remove_file("/dev/shm/filler").unwrap();
+    publisher.close().unwrap();
+}
+
+#[test]
 fn full_memory_is_reported_at_intervals_not_per_line() {
     if !own_memory(1 << 20) {
         return skip("full_memory_is_reported_at_intervals_not_per_line: no mount namespace");
