@@ -70,7 +70,8 @@
 //! - A [`Publisher`] is the only writer of a table. While it lives, another publisher of the same
 //!   name is refused. After it ends or dies, the next publisher with that name takes over the table
 //!   with all of its rows. A publisher must commit, or call
-//!   [`maintain`](UntypedPublisher::maintain), at least once a second.
+//!   [`maintain`](UntypedPublisher::maintain), at least once a second; in an event loop, wait for
+//!   its [`maintenance_timer`](Publisher::maintenance_timer).
 //! - A [`Transaction`] stages rows in private memory: [`insert`](Transaction::insert),
 //!   [`update`](Transaction::update), [`upsert`](Transaction::upsert),
 //!   [`delete`](Transaction::delete), [`replace_with`](Transaction::replace_with).

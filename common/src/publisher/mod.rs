@@ -17,8 +17,11 @@ mod statistics;
 mod table;
 
 use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
+
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 pub use builder::{PublishedRows, PublisherBuilder};
 pub(crate) use name::acquire_lock_of;
@@ -184,6 +187,14 @@ impl<R: Row> Publisher<R> {
     /// The errors of [`UntypedPublisher::maintain`].
     pub fn maintain(&mut self) -> Result<()> {
         self.inner.maintain()
+    }
+
+    /// Forwards to [`UntypedPublisher::maintenance_timer`].
+    ///
+    /// # Errors
+    /// The errors of [`UntypedPublisher::maintenance_timer`].
+    pub fn maintenance_timer(&mut self) -> Result<BorrowedFd<'_>> {
+        self.inner.maintenance_timer()
     }
 
     /// Forwards to [`UntypedPublisher::time_commits`].
@@ -425,6 +436,8 @@ pub struct UntypedPublisher {
     table: PublishedTable,
     notifier: Notifier,
     next_maintenance_ns: u64,
+    /// The timer of [`UntypedPublisher::maintenance_timer`].
+    timer: Option<TimerFd>,
     commit_timer: Option<CommitTimer>,
 }
 
@@ -448,6 +461,7 @@ impl UntypedPublisher {
             table: opened.table,
             notifier: opened.notifier,
             next_maintenance_ns: 0,
+            timer: None,
             commit_timer: None,
         }
     }
@@ -687,6 +701,7 @@ impl UntypedPublisher {
     /// ```
     pub fn maintain(&mut self) -> Result<()> {
         self.next_maintenance_ns = monotonic_ns() + MAINTENANCE_INTERVAL.as_nanos() as u64;
+        self.timer.iter().try_for_each(|timer| self.arm(timer, MAINTENANCE_INTERVAL))?;
         self.table.region().beat();
         self.table.region().check_whole()?;
         self.keep_names()?;
@@ -699,6 +714,62 @@ impl UntypedPublisher {
             self.notifier.wake(self.table.region(), self.table.version(), false);
         }
         Ok(())
+    }
+
+    /// Returns a descriptor that is readable while [`maintain`](Self::maintain) is due, so that a
+    /// program that waits in an event loop needs no timer for it. Maintenance, also that of a
+    /// commit, makes the descriptor unreadable for [`MAINTENANCE_INTERVAL`].
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if the process cannot open another file, and errors of the system.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::os::fd::AsFd;
+    /// # use common::{Schema, UntypedPublisher};
+    /// use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-maintenance-timer-{}", std::process::id());
+    /// # let mut publisher = UntypedPublisher::open(&name, Schema::parse("id:u64", None)?)?;
+    /// # let (input, _output) = std::io::pipe()?;
+    /// # let rounds = 2;
+    /// for _ in 0..rounds {
+    ///     let due = publisher.maintenance_timer()?;
+    ///     let mut descriptors = [due, input.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    ///     poll(&mut descriptors, PollTimeout::NONE)?;
+    ///     if descriptors[0].any() == Some(true) {
+    ///         publisher.maintain()?;
+    ///     }
+    /// }
+    /// # publisher.close()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn maintenance_timer(&mut self) -> Result<BorrowedFd<'_>> {
+        let timer = match self.timer.take() {
+            Some(timer) => timer,
+            None => {
+                let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+                let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags);
+                let object = self.table.region().object();
+                let timer =
+                    timer.map_err(|errno| object::failure(object, "create the timer of", errno))?;
+                // A timer of 0 would never expire.
+                let left = self.next_maintenance_ns.saturating_sub(monotonic_ns()).max(1);
+                self.arm(&timer, Duration::from_nanos(left))?;
+                timer
+            }
+        };
+        Ok((*self.timer.insert(timer)).as_fd())
+    }
+
+    /// Makes the timer unreadable until `after` has passed.
+    fn arm(&self, timer: &TimerFd, after: Duration) -> Result<()> {
+        let object = self.table.region().object();
+        timer
+            .set(Expiration::OneShot(after.into()), TimerSetTimeFlags::empty())
+            .map_err(|errno| object::failure(object, "set the timer of", errno))
     }
 
     /// Restores names that another process removed: takes the lock again, and replaces the region

@@ -1,8 +1,11 @@
-//! Views of a table's rows and changes, typed and untyped.
+//! Views of a table's rows and changes, typed and untyped, and of the maintenance that is due.
 
-use common::{Change, KeyRef, Publisher, Subscriber, UntypedSubscriber};
+use std::time::Duration;
+
+use common::{Change, KeyRef, Publisher, Subscriber, UntypedSubscriber, WaitSet};
 use tests::script::Item;
 use tests::table::Table;
+use tests::{LIMIT, until};
 
 #[test]
 fn keys_and_rows_of_a_subscriber_agree_and_are_counted() {
@@ -55,5 +58,35 @@ fn changes_are_iterated_by_value_and_counted() {
     let opened = Subscriber::<Item>::open(table.name()).unwrap();
     let mut changes = opened.changes().iter();
     assert_eq!((changes.len(), changes.next(), changes.len()), (1, Some(Change::Created(&row)), 0));
+    publisher.close().unwrap();
+}
+
+#[test]
+fn maintenance_timer_is_readable_while_maintenance_is_due() {
+    let table = Table::new("views-timer");
+    let mut publisher = Publisher::<Item>::open(table.name()).unwrap();
+    let mut set = WaitSet::new().unwrap();
+    set.add(&publisher.maintenance_timer().unwrap()).unwrap();
+    // The first maintenance is due at once, and stays due.
+    for _ in 0..2 {
+        assert_eq!(set.wait(Some(LIMIT)).unwrap().len(), 1);
+    }
+    let mut value = 0;
+    for round in 0..2 {
+        // Maintenance by a call or by a commit ends the readiness. A slow machine may need several
+        // rounds to see that before the next maintenance is due.
+        until("the timer is not readable", || {
+            if round == 0 {
+                publisher.maintain().unwrap();
+            } else if !set.wait(Some(Duration::ZERO)).unwrap().is_empty() {
+                let mut tx = publisher.begin();
+                value += 1;
+                tx.upsert(&Item::new((0, 1), value)).unwrap();
+                tx.commit().unwrap();
+            }
+            set.wait(Some(Duration::ZERO)).unwrap().is_empty()
+        });
+        assert_eq!(set.wait(Some(LIMIT)).unwrap().len(), 1, "it is due again");
+    }
     publisher.close().unwrap();
 }
