@@ -30,6 +30,7 @@ const UNWOKEN_RECHECK: Duration = Duration::from_millis(50);
 ///     PublisherState::Alive { pid, .. } => format!("published by process {pid}"),
 ///     PublisherState::Gone { .. } => format!("dead for {:?}", table.heartbeat_age()),
 ///     PublisherState::Closed { .. } => "closed".to_owned(),
+///     _ => "in another state".to_owned(),
 /// };
 /// # assert_eq!(age, "closed");
 /// # Ok(())
