@@ -259,6 +259,7 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
 }
 
 /// A descriptor that is registered with the runtime.
+#[derive(Debug)]
 struct Readable {
     table: String,
     /// A duplicate, which stays open while the runtime uses it.
@@ -346,6 +347,7 @@ impl<S: AnySubscriber> Stream for AsyncSubscriber<S> {
 /// # publisher.close()
 /// # }
 /// ```
+#[derive(Debug)]
 pub struct AsyncReader<T> {
     readable: Readable,
     reader: T,
