@@ -123,5 +123,5 @@ fn publish(publisher: &mut UntypedPublisher) {
         let _refused = tx.commit();
         let _refused = publisher.maintain();
     }
-    let _printed = publisher.iter().map(|row| show(row.as_ref())).sum::<usize>();
+    let _printed = publisher.iter().flatten().map(|row| show(row.as_ref())).sum::<usize>();
 }

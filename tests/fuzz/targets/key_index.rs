@@ -153,7 +153,7 @@ impl Scene {
     /// Checks the result of a lookup against the publisher's private index.
     fn check(&self, number: u8, found: Option<&[u8]>) {
         let publisher = self.publisher.as_ref().expect("replaced at once");
-        let row = publisher.get(&key(&self.schema, number));
+        let row = publisher.get(&key(&self.schema, number)).expect("the rows are intact");
         let expected = row.as_ref().map(|row| row.bytes());
         let may_be_hidden = self.is_harmed || self.is_misnamed;
         assert!(found == expected || (found.is_none() && may_be_hidden), "{number}: {found:?}");
@@ -163,7 +163,7 @@ impl Scene {
         let key = key(&self.schema, number);
         let found = self.reader.get(&key).expect("the rows are intact");
         self.check(number, found.as_ref().map(|row| row.bytes()));
-        let contains = self.reader.contains(&key).expect("the rows are intact");
+        let contains = self.reader.contains_key(&key).expect("the rows are intact");
         assert_eq!(contains, found.is_some());
     }
 
