@@ -140,13 +140,13 @@ mod tests {
     fn publish_creates_a_successor_for_more_rows_or_another_schema() {
         let schemas = [schema("id:u64,n:u64"), schema("id:u64,n:u64,name:text(8)")];
         let mut publisher = builder("grows", &schemas[0]).capacity(3).open().unwrap();
-        // The capacity afterwards, and the number of commits: a growth is one.
+        // The capacity afterwards, and the number of versions: the end of a region is one.
         for (schema, ids, capacity, commits) in [
             (&schemas[0], &[1, 2, 3][..], 3, 1),
             (&schemas[0], &[1, 2, 3, 4, 5], 12, 2),
-            (&schemas[1], &[2, 3, 4, 5], 12, 1),
+            (&schemas[1], &[2, 3, 4, 5], 12, 2),
             (&schemas[1], &[1], 12, 1),
-            (&schemas[0], &(1..=13).collect::<Vec<_>>(), 13, 1),
+            (&schemas[0], &(1..=13).collect::<Vec<_>>(), 13, 2),
         ] {
             let version = publisher.version();
             let snapshot = snapshot(schema, ids, 7);
