@@ -67,13 +67,14 @@ impl<S> PublisherBuilder<S> {
     }
 
     /// Sets the number of rows for which the table has room before it grows. The default is 1,024.
-    /// An existing table keeps a larger capacity. Unused capacity costs an eighth of a byte per
-    /// row, and enlarges the journal, which takes at most 256 KiB.
+    /// An existing table keeps a larger capacity, unless it gets another schema and its capacity is
+    /// beyond the maximum. Unused capacity costs an eighth of a byte per row, and enlarges the
+    /// journal, which takes at most 256 KiB.
     ///
     /// A commit that needs more rows than the table has room for first moves the table to a region
-    /// with four times the capacity, up to [`max_capacity`](Self::max_capacity). This copies all
-    /// rows, and is a version in which no row differs. Subscribers and readers follow
-    /// automatically.
+    /// with four times the capacity (or 16 times, and so on, if it needs that many), up to
+    /// [`max_capacity`](Self::max_capacity). This copies all rows, and is a version in which no row
+    /// differs. Subscribers and readers follow automatically.
     pub fn capacity(mut self, rows: usize) -> Self {
         self.settings.capacity = rows;
         self
@@ -81,15 +82,15 @@ impl<S> PublisherBuilder<S> {
 
     /// Sets the number of rows up to which the table grows. The default is [`MAX_CAPACITY`]. If it
     /// is less than [`capacity`](Self::capacity), it is also the initial capacity. A table that
-    /// already has a larger capacity keeps it.
+    /// already has a larger capacity keeps it, unless it gets another schema.
     pub fn max_capacity(mut self, rows: usize) -> Self {
         self.settings.max_capacity = Some(rows);
         self
     }
 
-    /// Sets the capacity, and lets the table never grow beyond it. A table that already has a larger
-    /// capacity keeps it. The memory of the table is then bounded, and no commit takes the time of
-    /// a growth.
+    /// Sets the capacity, and lets the table never grow beyond it. The memory of the table is then
+    /// bounded, and no commit takes the time of a growth. A table that already has a larger capacity
+    /// keeps it, unless it gets another schema.
     ///
     /// ```
     /// # use common::{Error, Publisher, Row};
@@ -200,13 +201,15 @@ impl<R: Row> sealed::Describe for PhantomData<R> {
 
 impl<S: PublishedRows> PublisherBuilder<S> {
     /// Creates the table, or takes over the table of a dead publisher. If the schema differs from
-    /// the existing one or the capacity is larger, a successor region replaces the old region. Rows
-    /// and fields that both schemas have are kept.
+    /// the existing one, or the capacity or the number of subscriber slots is larger, a successor
+    /// region replaces the old region. Rows and fields that both schemas have are kept.
     ///
     /// # Errors
     /// [`Error::InvalidName`], [`Error::PublisherActive`], [`Error::InvalidSetting`],
-    /// [`Error::InvalidSchema`], [`Error::Limit`], [`Error::PermissionDenied`], or
-    /// [`Error::Corrupt`] if the existing table is invalid.
+    /// [`Error::InvalidSchema`], [`Error::Limit`], [`Error::PermissionDenied`],
+    /// [`Error::WrongOwner`], and for the existing table [`Error::LayoutMismatch`],
+    /// [`Error::Corrupt`] if it is invalid, or [`Error::TableFull`] if it gets another schema and has
+    /// more rows than the maximum capacity.
     pub fn open(&self) -> Result<S::Publisher> {
         self.open_as(Existing::Any)
     }

@@ -546,15 +546,19 @@ impl UntypedPublisher {
         UntypedTransaction { publisher: self }
     }
 
-    /// Replaces the table's schema, its capacity, or both, and all of its rows, in one commit. A
+    /// Replaces the table's schema, its capacity, or both, and all of its rows, atomically. A
     /// successor region takes the table's name. Subscribers move to it automatically and see the
-    /// differences from the rows that they had. Returns the version of the table. Later
-    /// transactions may let the table grow beyond `capacity`, unless its capacity is fixed.
+    /// differences from the rows that they had. Later transactions may let the table grow beyond
+    /// `capacity`, unless its capacity is fixed.
+    ///
+    /// The version of the table rises by two. The first version ends the old region with its rows,
+    /// and the second one begins the new region. Returns the second one.
     ///
     /// # Errors
     /// [`Error::KeyExists`] if two of the rows have the same key, [`Error::TableFull`],
     /// [`Error::WrongLength`], [`Error::InvalidSetting`] if a value is beyond the limits of the
-    /// layout, [`Error::Limit`], [`Error::Lost`]. The table is unchanged in that case.
+    /// layout, [`Error::Limit`], [`Error::Lost`], [`Error::Corrupt`] if the versions are used up. The
+    /// table is unchanged in that case.
     ///
     /// # Examples
     /// ```
@@ -613,7 +617,7 @@ impl UntypedPublisher {
         Ok(new)
     }
 
-    /// Replaces the publisher's region with a successor that has the same rows, in one commit.
+    /// Replaces the publisher's region with a successor that has the same rows, as one version.
     fn replace_region(&mut self, capacity: usize) -> Result<()> {
         let version = self.table.next_version()?;
         let region = self.successor(Arc::clone(self.schema()), capacity, version)?;

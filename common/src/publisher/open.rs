@@ -239,9 +239,9 @@ fn converted_rows(
     }))
 }
 
-/// Commits the mark that `old` is superseded by the region of `table`, and wakes all subscribers.
-/// If this is not possible, the subscribers find the successor by their re-check, because it
-/// already has the table's name.
+/// Ends `old`, which is marked as superseded, with an empty commit, removes its key index, and wakes
+/// all subscribers, which move to the region of `table`. If the commit is not possible, the
+/// subscribers find the successor by their re-check, because it already has the table's name.
 pub(super) fn supersede(old: &PublisherRegion, table: &PublishedTable, notifier: &mut Notifier) {
     match old.look() {
         Ok((commit, superseded)) => {
