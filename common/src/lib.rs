@@ -80,12 +80,13 @@
 //! - A [`Subscriber`] has a copy of the whole table at one version.
 //!   [`refresh`](Subscriber::refresh) and [`wait`](Subscriber::wait) move it to the current version
 //!   and return the [`Changes`] between the two.
+//! - A [`Reader`] has no copy. It looks single rows up in shared memory, as of the last commit.
 //!
 //! A slow subscriber delays nobody. It takes fewer and larger steps, in which a row that changed
 //! twice is one change. A table is a state and not a stream of events.
 //!
-//! [`UntypedPublisher`] and [`UntypedSubscriber`] are for programs that learn the fields at run
-//! time. The [`Schema`] is stored with the table.
+//! [`UntypedPublisher`], [`UntypedSubscriber`] and [`UntypedReader`] are for programs that learn the
+//! fields at run time. The [`Schema`] is stored with the table.
 //!
 //! # Rows
 //!

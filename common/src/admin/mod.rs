@@ -5,7 +5,6 @@
 //! - [`orphans`], [`sweep`]: objects that dead processes left and that belong to no table.
 //! - [`remove`], [`remove_of`]: removal of a table that has no live publisher.
 //! - [`probe`]: a test of the system calls that tables need.
-//!
 //! - [`huge_bytes`]: the use of huge pages by a table.
 //!
 //! Except for the last one, objects are read by system calls and not mapped, so an object that is

@@ -1,15 +1,17 @@
-//! The subscriber: a local copy of the whole table at one version. A refresh updates it with the
-//! changed rows.
+//! The reading half of the crate: subscribers, which keep a local copy of the whole table at one
+//! version and update it by a refresh, and readers, which keep no copy.
 //!
 //! - [`Subscriber`], [`Changes`]: rows of a Rust type, a view of the untyped subscriber.
 //! - [`UntypedSubscriber`], [`UntypedChanges`]: rows of a schema known only at run time. The
 //!   implementation is the same.
+//! - [`Reader`], [`UntypedReader`]: lookups of single rows in shared memory.
 //! - [`Interrupter`] ends a wait from another thread. [`WaitSet`] waits for several tables at once.
 //! - `AsyncSubscriber` and `AsyncReader` (feature `tokio`): a subscriber or reader of either type on
 //!   a tokio runtime.
 //!
-//! `untyped.rs` describes a refresh and owns its three parts: `copy.rs` (the local copy),
-//! `parking.rs` (sleep and wake-ups) and `liveness.rs` (the publisher's state and the re-check).
+//! `follow.rs` describes a refresh and owns its three parts: the content (the local copy of
+//! `copy.rs`, or the version that a reader of `reader.rs` has seen), `parking.rs` (sleep and
+//! wake-ups) and `liveness.rs` (the publisher's state and the re-check).
 
 #[cfg(feature = "tokio")]
 mod asynchronous;

@@ -86,8 +86,8 @@ impl Content for LastSeen {
 /// [`Subscriber`](crate::Subscriber) for rows that are consistent with each other between calls,
 /// and for changes.
 ///
-/// Threads can share a reader. It registers with the publisher only when it first waits. When
-/// another publisher takes the table over, or gives it another schema or capacity, the reader
+/// Threads can share a reader. It registers with the publisher only when it first waits. When the
+/// table grows, when it gets another schema, or when another publisher takes it over, the reader
 /// follows.
 ///
 /// ```
@@ -132,7 +132,7 @@ impl<R: Row> Reader<R> {
     /// [`Error::Outrun`](crate::Error::Outrun) if the publisher writes the row faster than it can
     /// be read, [`Error::Corrupt`](crate::Error::Corrupt),
     /// [`Error::TextTooLong`](crate::Error::TextTooLong) for a text that does not fit its field
-    /// of `R`, and for the region of a new publisher
+    /// of `R`, and for a successor region
     /// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch) and
     /// [`Error::LayoutMismatch`](crate::Error::LayoutMismatch).
     #[inline]
@@ -196,8 +196,8 @@ impl<R: Row> Reader<R> {
     ///
     /// If the table is at rest, the rows are passed from shared memory in small groups, without a
     /// copy of the table. As soon as there is a commit, the remaining rows are copied at once. If
-    /// the last commit was less than a second ago, all rows are copied before the first one is
-    /// passed.
+    /// the last commit was less than a second ago, or if the texts of the table have other widths
+    /// than those of `R`, all rows are copied before the first one is passed.
     ///
     /// # Errors
     /// [`Error::Outrun`](crate::Error::Outrun), also after some of the rows, if one of the others
@@ -382,7 +382,7 @@ impl UntypedReader {
     /// row has its own.
     ///
     /// # Errors
-    /// The errors of [`Reader::get`] about the region of a new publisher.
+    /// The errors of [`Reader::get`] about a successor region.
     pub fn schema(&self) -> Result<Arc<Schema>> {
         Ok(Arc::clone(self.lookup().source()?.schema()))
     }
@@ -485,7 +485,7 @@ impl UntypedReader {
     /// Returns the number of the last commit.
     ///
     /// # Errors
-    /// The errors of [`Reader::get`] about the region of a new publisher.
+    /// The errors of [`Reader::get`] about a successor region.
     pub fn version(&self) -> Result<u64> {
         Ok(self.lookup().source()?.region().look()?.0)
     }

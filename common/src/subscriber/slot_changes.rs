@@ -12,8 +12,8 @@ use crate::row::schema::Schema;
 /// A version of a table, and the region whose commits it counts.
 ///
 /// The default is the position before the first version. A region keeps its id when another
-/// publisher takes the table over, and gets a successor with another id when the schema or the
-/// capacity changes.
+/// publisher takes the table over. A successor region with another id follows when the table grows,
+/// when its schema or capacity changes, or when the object of the region was removed.
 #[derive(Clone, Copy, Debug)]
 pub struct Position {
     region_id: u64,

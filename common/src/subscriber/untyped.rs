@@ -227,7 +227,7 @@ impl UntypedSubscriber {
     /// # Errors
     /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt),
     /// [`Error::Limit`](crate::Error::Limit) if there is not enough memory for the rows, and for
-    /// the region of a new publisher: [`Error::SchemaMismatch`](crate::Error::SchemaMismatch),
+    /// a successor region: [`Error::SchemaMismatch`](crate::Error::SchemaMismatch),
     /// [`Error::TextTooLong`](crate::Error::TextTooLong),
     /// [`Error::LayoutMismatch`](crate::Error::LayoutMismatch). After an error, the local copy is
     /// still complete, at its former version.
