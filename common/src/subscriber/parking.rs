@@ -350,7 +350,7 @@ impl ParkState {
         };
         let woken = woken?;
         // A wake-up without a commit means that another region has taken the table's name, and that
-        // its publisher died before it marked this region as superseded.
+        // its publisher died before it committed the version that ends this region.
         let without_commit = woken.by_publisher && region.word(header::COMMIT) == version;
         Ok(match woken.by_death || without_commit {
             true => ParkEvent::CheckDue,
