@@ -63,13 +63,13 @@ fn explained(error: Error) -> CliError {
             format!("table not found: {table:?}: {hint}`subscriber ls` lists all tables")
         }
         Error::Corrupt { object, reason } => format!(
-            "cannot remove {object}: it was not made by Tablecast ({reason}); remove /dev/shm{object} by hand"
+            "cannot remove /dev/shm{object}: it was not made by Tablecast ({reason}); remove /dev/shm{object} by hand"
         ),
         Error::WrongOwner { object, found, .. } => format!(
-            "{object} belongs to user {found}: remove it as that user, or as root with --owner {found}"
+            "/dev/shm{object} belongs to user {found}: remove it as that user, or as root with --owner {found}"
         ),
         Error::PermissionDenied { object, action } => format!(
-            "no permission to {action} {object}: remove it as its owner, or as root with --owner"
+            "no permission to {action} /dev/shm{object}: remove it as its owner, or as root with --owner"
         ),
         other => return other.into(),
     };

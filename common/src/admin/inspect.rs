@@ -221,7 +221,12 @@ pub fn huge_bytes(table: &TableInfo) -> Option<u64> {
     let index = index_name(table.region_id, table.index_generation);
     let bytes = [region, index].map(|object| {
         let file = object::open(&object, false, table.owner, false).ok()??;
-        let words = usize::try_from(file.metadata().ok()?.len() / 8).ok()?;
+        let status = file.metadata().ok()?;
+        // Reading a hole would allocate its pages.
+        if status.blocks() * 512 < status.len() {
+            return None;
+        }
+        let words = usize::try_from(status.len() / 8).ok()?;
         Mapping::read_only(&file, words).ok()?.huge_bytes()
     });
     Some(bytes[0]? + bytes[1]?)

@@ -584,9 +584,7 @@ impl UntypedPublisher {
     ) -> Result<u64> {
         // A forgotten transaction may have staged changes for slots of the old region.
         self.table.roll_back();
-        // Check the lock first: another publisher may have taken the name, and must keep it.
-        self.next_maintenance_ns = 0;
-        self.maintain_if_due(monotonic_ns())?;
+        self.check_name()?;
         // The next version ends the old region, with its rows.
         let version = self.table.next_version()? + 1;
         let region = self.successor(Arc::new(schema), capacity, version)?;
@@ -614,7 +612,15 @@ impl UntypedPublisher {
         };
         let new = PublisherRegion::create(self.name.table(), &options)?;
         new.set(header::REGISTRY_ID, self.notifier.registry_id());
+        new.set(header::INPUT_ENDED, region.word(header::INPUT_ENDED));
         Ok(new)
+    }
+
+    /// Checks the lock of the name. Call it before another region gets the name: another publisher
+    /// may have taken it, and must keep it.
+    fn check_name(&mut self) -> Result<()> {
+        self.next_maintenance_ns = 0;
+        self.maintain_if_due(monotonic_ns())
     }
 
     /// Replaces the publisher's region with a successor that has the same rows, as one version.
@@ -636,6 +642,7 @@ impl UntypedPublisher {
         self.maintain_if_due(now)?;
         let capacity = self.table.needed_capacity();
         if capacity > self.capacity() {
+            self.check_name()?;
             self.replace_region(capacity)?;
         }
         let version = self.table.commit(now)?;

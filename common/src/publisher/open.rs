@@ -125,7 +125,7 @@ impl Opening {
             let region = PublisherRegion::create(self.name.table(), &options)?;
             let table = PublishedTable::new(self.name.table(), region)?;
             let (notifier, _) = Notifier::open(table.region(), 0, self.settings);
-            table.region().take_name(self.name.table())?;
+            table.take_name(None)?;
             Ok((table, notifier))
         };
         match create() {
@@ -189,7 +189,7 @@ impl Opening {
         })?;
         let registry_id = left.word(header::REGISTRY_ID);
         let (notifier, stale) = Notifier::open(table.region(), registry_id, self.settings);
-        table.region().supersede(left, self.name.table())?;
+        table.take_name(Some(left))?;
         let mut opened = self.opened(table, notifier);
         supersede(left, &opened.table, &mut opened.notifier);
         if let Some(stale) = stale {
@@ -245,6 +245,8 @@ fn converted_rows(
 pub(super) fn supersede(old: &PublisherRegion, table: &PublishedTable, notifier: &mut Notifier) {
     match old.look() {
         Ok((commit, superseded)) => {
+            let live = |version: u64| header::LIVE + (version & 1) as usize;
+            old.set(live(commit + 1), old.word(live(commit)));
             superseded.commit(commit + 1, monotonic_ns(), std::iter::empty());
         }
         Err(error) => {

@@ -447,7 +447,7 @@ impl PublishedTable {
         let new_keys = self.staged.new_keys();
         let key_index = self.index.publish(&self.staged, &region, version, new_keys)?;
         (0..2).for_each(|word| region.set(header::LIVE + word, self.rows as u64));
-        region.supersede(&self.region, &self.name)?;
+        take_name(&region, &key_index, Some(&self.region), &self.name)?;
         self.version = version;
         let old_index = std::mem::replace(&mut self.key_index, key_index);
         Ok((std::mem::replace(&mut self.region, region), old_index))
@@ -469,10 +469,15 @@ impl PublishedTable {
         self.key_index.remove()
     }
 
+    /// Gives the region the table's name, which `old` has. Removes the key index if that fails.
+    pub fn take_name(&self, old: Option<&PublisherRegion>) -> Result<()> {
+        take_name(&self.region, &self.key_index, old, &self.name)
+    }
+
     /// Gives `new` the table's name, and replaces the table with it. Keeps the counts. Returns what
     /// [`move_to`](Self::move_to) returns. Changes nothing if it fails.
     pub fn replace(&mut self, new: Self) -> Result<(PublisherRegion, PublishedIndex)> {
-        new.region.supersede(&self.region, &self.name)?;
+        new.take_name(Some(&self.region))?;
         let (counts, growth_limit) = (self.counts, self.growth_limit);
         let old = std::mem::replace(self, Self { counts, growth_limit, ..new });
         Ok((old.region, old.key_index))
@@ -606,6 +611,24 @@ fn check_length(
         return Ok(());
     }
     Err(Error::WrongLength { table: table.as_str().to_owned(), what, length, expected })
+}
+
+fn take_name(
+    region: &PublisherRegion,
+    key_index: &PublishedIndex,
+    old: Option<&PublisherRegion>,
+    name: &TableName,
+) -> Result<()> {
+    let taken = match old {
+        Some(old) => region.supersede(old, name),
+        None => region.take_name(name),
+    };
+    if taken.is_err()
+        && let Err(error) = key_index.remove()
+    {
+        tracing::warn!("the key index of a region without a name stays: {error}");
+    }
+    taken
 }
 
 fn full(table: &TableName, capacity: usize) -> Error {

@@ -65,10 +65,14 @@ impl Mapping {
         self.watched.as_ref().is_some_and(Watched::is_whole)
     }
 
-    /// Returns the number of bytes that huge pages back, after a load from each huge page.
+    /// Returns the number of bytes that huge pages back, after a load from each huge page. Returns
+    /// None if the file was truncated, or if the system does not say.
     pub fn huge_bytes(&self) -> Option<u64> {
         for word in self.words(self.words).iter().step_by(HUGE_WORDS) {
             let _value = word.load(Ordering::Relaxed);
+            if !self.is_whole() {
+                return None;
+            }
         }
         let start = format!("{:x}-", self.raw.as_ptr().addr());
         let smaps = std::fs::read_to_string("/proc/self/smaps").ok()?;

@@ -200,8 +200,8 @@ impl<R: Row> Reader<R> {
     /// than those of `R`, all rows are copied before the first one is passed.
     ///
     /// # Errors
-    /// [`Error::Outrun`](crate::Error::Outrun), also after some of the rows, if one of the others
-    /// was written twice before it was copied. The rows that were passed are of one version; a
+    /// [`Error::Outrun`](crate::Error::Outrun) if a row was written twice before it was copied. Each
+    /// error can also come after some of the rows. The rows that were passed are of one version; a
     /// program that needs all of them drops these, and tries again. If only a complete answer is
     /// useful, [`snapshot`](Self::snapshot) is simpler. [`Error::Limit`](crate::Error::Limit) if
     /// there is not enough memory for a copy. The other errors of [`get`](Self::get).

@@ -95,7 +95,7 @@ impl SlotChanges {
     }
 
     /// Returns the number of publishers that the table has had, including the one that committed
-    /// this version.
+    /// this version, or a later one.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch

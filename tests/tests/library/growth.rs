@@ -156,3 +156,46 @@ fn takeover_keeps_the_grown_capacity() {
     assert_eq!((fixed.capacity(), fixed.max_capacity()), (64, 64));
     fixed.close().unwrap();
 }
+
+/// Regression: a growth gave its region the name without a check of the lock.
+#[test]
+fn growth_leaves_the_table_of_another_publisher_that_has_taken_the_name() {
+    let table = Table::new("growth-robbed");
+    let builder = Publisher::<Item>::builder(table.name()).capacity(2);
+    let mut robbed = builder.open().unwrap();
+    insert(&mut robbed, 0..2).unwrap();
+    table.remember();
+    for kind in ["lock", "table"] {
+        std::fs::remove_file(format!("/dev/shm/tablecast.{kind}.{}", table.name())).unwrap();
+    }
+    let mut other = builder.open().unwrap();
+    let refused = insert(&mut robbed, 2..5).unwrap_err();
+    assert!(matches!(refused, Error::Lost { .. }), "{refused}");
+    assert_eq!(Subscriber::<Item>::open(table.name()).unwrap().len(), 0);
+    insert(&mut other, 0..1).unwrap();
+    assert_eq!(Subscriber::<Item>::open(table.name()).unwrap().len(), 1);
+}
+
+#[test]
+fn version_that_ends_a_region_has_the_number_of_its_rows() {
+    let table = Table::new("growth-len");
+    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(4).open().unwrap();
+    insert(&mut publisher, 0..4).unwrap();
+    let reader = Reader::<Item>::open(table.name()).unwrap();
+    let mut tx = publisher.begin();
+    tx.delete(&(0, 0)).unwrap();
+    tx.commit().unwrap();
+    insert(&mut publisher, 4..9).unwrap();
+    // The reader has not moved, and after the end of the table there is no other region.
+    publisher.close().unwrap();
+    assert_eq!(reader.len().unwrap(), 3);
+}
+
+#[test]
+fn growth_keeps_the_mark_of_ended_input() {
+    let table = Table::new("growth-ended");
+    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(1).open().unwrap();
+    publisher.untyped().end_input();
+    insert(&mut publisher, 0..3).unwrap();
+    assert!(common::inspect(table.name(), None).unwrap().input_ended_ago.is_some());
+}
