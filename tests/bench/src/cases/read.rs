@@ -91,7 +91,7 @@ pub fn publish(name: &str, count: usize) -> Publisher<Row> {
 /// Returns a publisher of a table of `count` rows.
 pub fn publish_with_capacity(name: &str, count: usize, capacity: usize) -> Publisher<Row> {
     let builder = Publisher::<Row>::builder(name);
-    let mut publisher = builder.capacity(capacity).open().expect("a new table");
+    let mut publisher = builder.capacity(capacity).subscribers(1024).open().expect("a new table");
     for first in (0..count).step_by(FILL) {
         let mut tx = publisher.begin();
         for key in first..count.min(first + FILL) {

@@ -30,7 +30,7 @@ impl Do for Host<'_> {
 
     fn with<R: Wide>(self) {
         let Shape { rows, changes, .. } = *self.shape;
-        let builder = Publisher::<R>::builder(self.name).capacity(rows);
+        let builder = Publisher::<R>::builder(self.name).capacity(rows).subscribers(1024);
         let mut publisher = builder.open().expect("room");
         fill(&mut publisher, rows);
         let (mut random, mut version) = (Random::new(7), 1);
