@@ -62,7 +62,7 @@ const LINE: &str = r#"{"id":18446744073709551615,"time":"1969-12-31T23:59:59.999
 
 #[test]
 fn derived_row_is_read_by_field_name() {
-    let schema = Schema::of::<Everything>().unwrap();
+    let schema = Arc::new(Schema::of::<Everything>().unwrap());
     assert_eq!(schema.row_size(), size_of::<Everything>());
     assert_eq!(schema.fields().len(), 17, "padding is not a field");
     let row = everything();
@@ -166,7 +166,7 @@ struct Packed {
 
 #[test]
 fn packed_struct_can_be_a_row() {
-    let schema = Schema::of::<Packed>().unwrap();
+    let schema = Arc::new(Schema::of::<Packed>().unwrap());
     let row = Packed { flag: 3, value: 4 };
     assert_eq!((schema.row_size(), schema.row_words(), row.key()), (9, 2, 3));
     assert_eq!(RowRef::new(&schema, bytes_of(&row)).unwrap().field("value"), Some(Value::U64(4)));

@@ -13,7 +13,7 @@ use crate::{Error, Result, RowBuf, Schema, Value};
 /// ```
 /// use common::{RowRef, Schema, Value};
 ///
-/// let schema = Schema::parse("id:u16,name:text(4)", None)?;
+/// let schema = Schema::parse("id:u16,name:text(4)", None)?.into();
 /// let row = RowRef::new(&schema, b"\x07\0abc\0")?;
 /// assert_eq!(row.field("id"), Some(Value::U64(7)));
 /// assert_eq!(row.value(1).to_string(), "abc");
@@ -22,7 +22,7 @@ use crate::{Error, Result, RowBuf, Schema, Value};
 /// ```
 #[derive(Clone, Copy)]
 pub struct RowRef<'a> {
-    schema: &'a Schema,
+    schema: &'a Arc<Schema>,
     bytes: &'a [u8],
 }
 
@@ -32,14 +32,14 @@ impl<'a> RowRef<'a> {
     ///
     /// # Errors
     /// [`Error::WrongLength`] if the number of bytes is not [`Schema::row_size`].
-    pub fn new(schema: &'a Schema, bytes: &'a [u8]) -> Result<RowRef<'a>> {
+    pub fn new(schema: &'a Arc<Schema>, bytes: &'a [u8]) -> Result<RowRef<'a>> {
         check_length("row", bytes, schema.row_size())?;
         Ok(RowRef { schema, bytes })
     }
 
     /// Returns the schema.
     #[must_use]
-    pub fn schema(self) -> &'a Schema {
+    pub fn schema(self) -> &'a Arc<Schema> {
         self.schema
     }
 
@@ -74,11 +74,10 @@ impl<'a> RowRef<'a> {
         KeyRef { schema: self.schema, bytes: KeyBytes::InRow(self.bytes) }
     }
 
-    /// Returns a copy of the row with a copy of the schema. [`RowBuf::from_bytes`] with a shared
-    /// schema is cheaper.
+    /// Returns a copy of the row, which shares the schema.
     #[must_use]
     pub fn to_buf(self) -> RowBuf {
-        RowBuf::from_bytes(Arc::new(self.schema.clone()), self.bytes).expect("a row of this schema")
+        RowBuf::from_bytes(Arc::clone(self.schema), self.bytes).expect("a row of this schema")
     }
 
     fn value_of(self, field: &Field) -> Value<'a> {

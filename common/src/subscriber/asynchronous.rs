@@ -52,8 +52,8 @@ mod sealed {
         fn inner(&mut self) -> &mut UntypedSubscriber;
         /// Returns the changes of the last refresh.
         fn last_changes(&self) -> Self::Changes<'_>;
-        /// Converts a row of the changes.
-        fn owned_row(changes: &UntypedChanges<'_>, row: RowRef<'_>) -> Self::Row;
+        /// Converts a row.
+        fn owned_row(row: RowRef<'_>) -> Self::Row;
     }
 }
 
@@ -69,8 +69,8 @@ impl View for UntypedSubscriber {
         self.changes()
     }
 
-    fn owned_row(changes: &UntypedChanges<'_>, row: RowRef<'_>) -> RowBuf {
-        changes.owned_row(row)
+    fn owned_row(row: RowRef<'_>) -> RowBuf {
+        row.to_buf()
     }
 }
 
@@ -86,7 +86,7 @@ impl<R: Row> View for Subscriber<R> {
         self.changes()
     }
 
-    fn owned_row(_changes: &UntypedChanges<'_>, row: RowRef<'_>) -> R {
+    fn owned_row(row: RowRef<'_>) -> R {
         *typed_row(row)
     }
 }
@@ -133,19 +133,13 @@ pub struct OwnedChanges<T> {
 }
 
 impl<T> OwnedChanges<T> {
-    fn new(
-        changes: &UntypedChanges<'_>,
-        row: impl Fn(&UntypedChanges<'_>, RowRef<'_>) -> T,
-    ) -> Self {
+    fn new(changes: &UntypedChanges<'_>, row: impl Fn(RowRef<'_>) -> T) -> Self {
         Self {
             version: changes.version(),
             cause: changes.cause(),
             schema_changed: changes.schema_changed(),
             interrupted: changes.interrupted(),
-            changes: changes
-                .iter()
-                .map(|change| change.map(|old_or_new| row(changes, old_or_new)))
-                .collect(),
+            changes: changes.iter().map(|change| change.map(&row)).collect(),
         }
     }
 }

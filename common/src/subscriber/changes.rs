@@ -2,13 +2,9 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-#[cfg(feature = "tokio")]
-use std::sync::Arc;
 
 use super::copy::{Changed, LiveSlots, LocalCopy};
 use super::follow::Content;
-#[cfg(feature = "tokio")]
-use crate::row::RowBuf;
 use crate::row::{Row, RowRef};
 
 /// A key that changed between two versions of the local copy. Intermediate values are not reported.
@@ -94,13 +90,6 @@ impl<'s> UntypedChanges<'s> {
     /// Returns the version of the local copy after the changes.
     pub fn version(&self) -> u64 {
         self.copy.version()
-    }
-
-    /// Returns a copy of one of these rows, with a shared schema.
-    #[cfg(feature = "tokio")]
-    pub(super) fn owned_row(self, row: RowRef<'_>) -> RowBuf {
-        let schema = self.copy.schema_of(row);
-        RowBuf::from_bytes(Arc::clone(schema), row.bytes()).expect("a row of this schema")
     }
 
     /// Returns the number of keys that changed.

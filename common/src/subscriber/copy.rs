@@ -117,13 +117,6 @@ impl LocalCopy {
         (!self.changes.all).then_some(&self.changes.items[..])
     }
 
-    /// Returns the schema of a row of the changes, which is old or new.
-    #[cfg(feature = "tokio")]
-    pub(super) fn schema_of(&self, row: RowRef<'_>) -> &Arc<Schema> {
-        let schemas = [&self.changes.schema, self.schema()];
-        schemas[usize::from(!std::ptr::eq(row.schema(), Arc::as_ptr(schemas[0])))]
-    }
-
     /// Returns the old row at position `at` of the changes.
     pub(super) fn old_row(&self, at: usize) -> RowRef<'_> {
         row_ref(&self.changes.schema, self.changes.old_words(at))

@@ -341,7 +341,7 @@ impl Source {
 
 /// Returns the row of a schema that is stored in `words`.
 #[inline]
-pub(super) fn row_ref<'a>(schema: &'a Schema, words: &'a [u64]) -> RowRef<'a> {
+pub(super) fn row_ref<'a>(schema: &'a Arc<Schema>, words: &'a [u64]) -> RowRef<'a> {
     let bytes = &bytemuck::cast_slice(words)[..schema.row_size()];
     RowRef::new(schema, bytes).expect("the words have the size of the schema's rows")
 }

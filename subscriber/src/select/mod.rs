@@ -160,7 +160,7 @@ impl View {
     pub fn read(&self, table: &UntypedReader) -> Result<Option<FoundRows>, Error> {
         let (keys, schema) = (self.keys.bytes(), self.schema());
         let mut rows = Vec::with_capacity(keys.len());
-        let is_of_view = |row: &RowRef<'_>| std::ptr::eq(row.schema(), Arc::as_ptr(schema));
+        let is_of_view = |row: &RowRef<'_>| Arc::ptr_eq(row.schema(), schema);
         table.get_many(&keys, |_, row| {
             let row = row.filter(is_of_view);
             rows.push(row.map(|row| RowBuf::from_bytes(Arc::clone(schema), row.bytes())));
@@ -184,7 +184,7 @@ impl View {
     pub fn read_all(&self, table: &UntypedReader) -> Result<Option<Vec<u8>>, Error> {
         let (schema, mut bytes) = (self.schema(), Vec::new());
         table.for_each(|row| {
-            if std::ptr::eq(row.schema(), Arc::as_ptr(schema)) && self.filter.matches(row) {
+            if Arc::ptr_eq(row.schema(), schema) && self.filter.matches(row) {
                 bytes.extend_from_slice(row.bytes());
             }
         })?;
@@ -231,7 +231,7 @@ impl View {
     /// Returns the view for the schema of an old row. A refresh that moves to another schema may
     /// also apply later changes, whose old rows have the new schema.
     fn of_row<'s>(&'s self, before: &'s View, row: RowRef<'_>) -> &'s View {
-        match std::ptr::eq(row.schema(), Arc::as_ptr(self.schema())) {
+        match Arc::ptr_eq(row.schema(), self.schema()) {
             true => self,
             false => before,
         }
