@@ -623,7 +623,7 @@ impl UntypedPublisher {
         self.maintain_if_due(monotonic_ns())
     }
 
-    /// Replaces the publisher's region with a successor that has the same rows, as one version.
+    /// Replaces the publisher's region with a successor that has the same rows. This is one version.
     fn replace_region(&mut self, capacity: usize) -> Result<()> {
         let version = self.table.next_version()?;
         let region = self.successor(Arc::clone(self.schema()), capacity, version)?;
@@ -639,11 +639,12 @@ impl UntypedPublisher {
             return Ok(self.table.version());
         }
         let now = monotonic_ns();
-        self.maintain_if_due(now)?;
         let capacity = self.table.needed_capacity();
         if capacity > self.capacity() {
             self.check_name()?;
             self.replace_region(capacity)?;
+        } else {
+            self.maintain_if_due(now)?;
         }
         let version = self.table.commit(now)?;
         self.notifier.wake(self.table.region(), version, false);

@@ -469,7 +469,7 @@ impl PublishedTable {
         self.key_index.remove()
     }
 
-    /// Gives the region the table's name, which `old` has. Removes the key index if that fails.
+    /// Gives the region the table's name, which `old` has. Leaves nothing behind if that fails.
     pub fn take_name(&self, old: Option<&PublisherRegion>) -> Result<()> {
         take_name(&self.region, &self.key_index, old, &self.name)
     }
@@ -613,6 +613,7 @@ fn check_length(
     Err(Error::WrongLength { table: table.as_str().to_owned(), what, length, expected })
 }
 
+/// Gives `region` the name, which `old` has. Removes its key index if that fails.
 fn take_name(
     region: &PublisherRegion,
     key_index: &PublishedIndex,
