@@ -14,7 +14,7 @@ use crate::protocol::layout::{State, header};
 use crate::publisher::SILENT_AFTER;
 use crate::region::lock::{self, Span};
 use crate::region::object::{self, DIRECTORY, TableName, failure, index_name, own_user};
-use crate::region::{Header, Mapping, read_words};
+use crate::region::{Header, Mapping, check_allocated, read_words};
 use crate::row::schema::Schema;
 use crate::subscriber::PublisherState;
 use crate::wake::registry::{self, Listener};
@@ -222,10 +222,7 @@ pub fn huge_bytes(table: &TableInfo) -> Option<u64> {
     let bytes = [region, index].map(|object| {
         let file = object::open(&object, false, table.owner, false).ok()??;
         let status = file.metadata().ok()?;
-        // Reading a hole would allocate its pages.
-        if status.blocks() * 512 < status.len() {
-            return None;
-        }
+        check_allocated(&object, &status).ok()?;
         let words = usize::try_from(status.len() / 8).ok()?;
         Mapping::read_only(&file, words).ok()?.huge_bytes()
     });

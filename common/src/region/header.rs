@@ -80,7 +80,7 @@ pub(super) fn check_format(object: &str, words: &[u64], magic: u64, kind: &str) 
 
 /// Checks that a file has no holes. Its publisher never makes any. Reading a page in a hole
 /// allocates it and charges the memory to this process.
-pub(super) fn check_allocated(object: &str, status: &Metadata) -> Result<()> {
+pub fn check_allocated(object: &str, status: &Metadata) -> Result<()> {
     match status.blocks() * 512 < status.len() {
         true => Err(corrupt(object, "it has holes")),
         false => Ok(()),

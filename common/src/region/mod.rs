@@ -38,8 +38,8 @@ use crate::protocol::{Table, WritableTable, last_commit};
 use crate::row::schema::Schema;
 
 pub use header::Header;
-pub(crate) use header::read_words;
-use header::{check_allocated, identity, offsets};
+pub(crate) use header::{check_allocated, read_words};
+use header::{identity, offsets};
 pub use index_object::{PublisherIndex, ReaderIndex};
 use lock::Locked;
 pub use mapping::{FutexWord, Mapping, WritableMapping};
