@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::value_parser;
-use common::{Open, OpenOptions, PublisherState, RowBuf, RowRef, UntypedReader};
+use common::{Error, Open, OpenOptions, PublisherState, RowBuf, RowRef, UntypedReader};
 
 use crate::args::TableArgs;
 use crate::attach::{self, Waking, attach, attach_when_published, retry};
@@ -33,23 +33,12 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     let mut view = request.view(&table.schema()?)?;
     warn_of_end(&target.name, table.publisher_state());
     if target.keys.is_empty() {
-        // The table may get another schema in the meantime.
-        let bytes = loop {
-            if let Some(bytes) = retry(|| view.read_all(&table))? {
-                break bytes;
-            }
-            view = request.view(&table.schema()?)?;
-        };
+        let bytes = in_view(&mut view, &request, &table, |view| retry(|| view.read_all(&table)))?;
         let rows = bytes.chunks_exact(view.schema().row_size());
         let rows = rows.map(|row| RowRef::new(view.schema(), row)).collect::<Result<_, _>>()?;
         return print(args, &view, view.arrange(rows), stop, output);
     }
-    let found = loop {
-        if let Some(found) = view.read(&table)? {
-            break found;
-        }
-        view = request.view(&table.schema()?)?;
-    };
+    let found = in_view(&mut view, &request, &table, |view| view.read(&table))?;
     let rows = view.arrange(found.rows.iter().map(RowBuf::as_ref).collect());
     print(args, &view, rows, stop, output)?;
     let name = &target.name;
@@ -61,6 +50,22 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
         }
     };
     Err(CliError::new(1, message))
+}
+
+/// Calls `read` until it returns rows of the view. It returns none if the table got another schema
+/// in the meantime; the view is then made for that schema.
+fn in_view<T>(
+    view: &mut View,
+    request: &Request,
+    table: &UntypedReader,
+    read: impl Fn(&View) -> Result<Option<T>, Error>,
+) -> Result<T, CliError> {
+    loop {
+        if let Some(rows) = read(view)? {
+            return Ok(rows);
+        }
+        *view = request.view(&table.schema()?)?;
+    }
 }
 
 /// Opens the table, and waits for it if `--timeout` is given.
