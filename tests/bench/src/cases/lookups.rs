@@ -1,19 +1,14 @@
 //! Lookups of rows that always exist, while the publisher deletes and inserts other rows as fast as
 //! it can. A lookup that does not find its row is a false miss.
 
-use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::thread::sleep;
-use std::time::Duration;
-
 use common::{Reader, inspect};
 
+use super::busy::{BusyPublisher, commit_until_stopped};
 use super::read::publish_with_capacity;
 use super::{Case, bar, unique};
 use crate::machine::pin;
 use crate::measure::{Figure, Unit};
-use crate::other::{HERE, Other, THERE, serve};
-use crate::peers::plain::Plain;
+use crate::other::{HERE, THERE};
 use crate::row::{Random, Row};
 
 /// Rows that always exist. They have the lowest keys.
@@ -26,12 +21,6 @@ const CHANGES: usize = 5;
 const BY_GET: usize = 10_000;
 /// See [`BY_GET`].
 const BY_GET_MANY: usize = 90_000;
-/// The word that tells the publisher to stop, and the one in which it counts its commits.
-const STOP: usize = 0;
-/// See [`STOP`].
-const COMMITS: usize = 1;
-/// Interval at which the case checks if the publisher commits.
-const POLL: Duration = Duration::from_micros(100);
 
 /// No false misses.
 pub const LOOKUPS: Case = Case {
@@ -43,21 +32,13 @@ pub const LOOKUPS: Case = Case {
 
 fn run() -> Vec<Figure> {
     let name = unique("lookups");
-    let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
-    let path = folder.path().join("plain");
-    let plain = Plain::open(&path, 0);
-    let arguments = [name.clone(), path.display().to_string()];
-    let mut publisher = Other::start("lookups-publisher", &arguments);
+    let mut publisher = BusyPublisher::start("lookups-publisher", &name);
     pin(HERE);
     let reader = Reader::<Row>::open(&name).expect("it is published");
     let generation = || inspect(&name, None).expect("a live table").index_generation;
-    let commits = || plain.signal(COMMITS).load(Ordering::Acquire);
-    publisher.tell("commit");
-    while commits() == 0 {
-        sleep(POLL);
-    }
+    publisher.begin();
 
-    let (first_generation, first_commit) = (generation(), commits());
+    let (first_generation, first_commit) = (generation(), publisher.commits());
     let keys: Vec<u64> = (0..KEPT as u64).collect();
     let (mut lookups, mut misses) = (0_u64, 0_u64);
     for _ in 0..BY_GET {
@@ -73,43 +54,37 @@ fn run() -> Vec<Figure> {
         };
         reader.get_many(&keys, visit).expect("a live table");
     }
-    let (generations, commits) = (generation() - first_generation, commits() - first_commit);
-    plain.signal(STOP).store(1, Ordering::Release);
-    publisher.answer();
+    let generations = generation() - first_generation;
+    let commits = publisher.commits() - first_commit;
+    publisher.stop();
     [
         ("lookups", lookups),
         ("false misses", misses),
-        ("rows deleted, and as many inserted", commits * CHANGES as u64),
+        ("rows deleted, and the same number inserted", commits * CHANGES as u64),
         ("new generations of the key index", generations),
     ]
     .map(|(subject, count)| Figure::one(subject, Unit::Count, count as f64))
     .to_vec()
 }
 
-/// Replaces rows at full speed, from the request on until it is told to stop.
+/// Replaces rows at full speed until it is stopped.
 pub fn publisher(arguments: &[String]) {
     pin(THERE);
     let [name, path] = arguments else { panic!("name, path") };
     let all = KEPT + OTHERS;
     let mut publisher = publish_with_capacity(name, all, all + CHANGES);
-    let plain = Plain::open(Path::new(path), 0);
     let mut others: Vec<u64> = (KEPT as u64..all as u64).collect();
-    let (mut random, mut next, mut commits) = (Random::new(7), all as u64, 0);
-    serve(|_| {
-        while plain.signal(STOP).load(Ordering::Acquire) == 0 {
-            let mut tx = publisher.begin();
-            for _ in 0..CHANGES {
-                let old = &mut others[random.below(OTHERS)];
-                tx.delete(old).expect("the key");
-                tx.insert(&Row::new(next, 1)).expect("room");
-                *old = next;
-                next += 1;
-            }
-            tx.commit().expect("room");
-            commits += 1;
-            plain.signal(COMMITS).store(commits, Ordering::Release);
+    let (mut random, mut next) = (Random::new(7), all as u64);
+    commit_until_stopped(path, |_| {
+        let mut tx = publisher.begin();
+        for _ in 0..CHANGES {
+            let old = &mut others[random.below(OTHERS)];
+            tx.delete(old).expect("the key");
+            tx.insert(&Row::new(next, 1)).expect("room");
+            *old = next;
+            next += 1;
         }
-        String::new()
+        tx.commit().expect("room");
     });
     publisher.close().expect("a live table");
 }

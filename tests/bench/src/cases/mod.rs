@@ -9,6 +9,7 @@ use crate::measure::Figure;
 
 pub mod attach;
 mod awake;
+mod busy;
 mod catch_up;
 mod commit;
 mod commit_keys;

@@ -2,30 +2,20 @@
 //! and under a publisher that commits all the while.
 
 use std::hint::black_box;
-use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::thread::sleep;
-use std::time::Duration;
 
 use common::{Error, Subscriber};
 
+use super::busy::{BusyPublisher, commit_until_stopped};
 use super::read::publish;
 use super::{Case, bar, unique};
 use crate::machine::pin;
 use crate::measure::{Figure, Unit, batches};
-use crate::other::{HERE, Other, THERE, serve};
+use crate::other::{HERE, THERE};
 use crate::peers::lmdb::Lmdb;
-use crate::peers::plain::Plain;
 use crate::row::{Random, Row};
 
 const ROWS: usize = 100_000;
 const CHANGES: usize = 10;
-/// The word that tells the publisher to stop, and the one in which it counts its commits.
-const STOP: usize = 0;
-/// See [`STOP`].
-const COMMITS: usize = 1;
-/// Interval at which the case checks if the publisher commits.
-const POLL: Duration = Duration::from_micros(100);
 
 /// All rows.
 pub const SNAPSHOT: Case = Case {
@@ -41,11 +31,7 @@ pub const SNAPSHOT: Case = Case {
 
 fn run() -> Vec<Figure> {
     let name = unique("snapshot");
-    let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
-    let path = folder.path().join("plain");
-    let plain = Plain::open(&path, 0);
-    let arguments = [name.clone(), path.display().to_string()];
-    let mut publisher = Other::start("snapshot-publisher", &arguments);
+    let mut publisher = BusyPublisher::start("snapshot-publisher", &name);
     pin(HERE);
     let subscriber = Subscriber::<Row>::open(&name).expect("it is published");
     let mut rows = Vec::new();
@@ -55,10 +41,7 @@ fn run() -> Vec<Figure> {
     });
     assert_eq!(rows.len(), ROWS);
 
-    publisher.tell("commit");
-    while plain.signal(COMMITS).load(Ordering::Acquire) == 0 {
-        sleep(POLL);
-    }
+    publisher.begin();
     let (mut taken, mut outrun) = (0.0, 0.0);
     let busy = batches("snapshot under commits", 1, || {
         taken += 1.0;
@@ -68,10 +51,9 @@ fn run() -> Vec<Figure> {
         }
         black_box(&rows);
     });
-    plain.signal(STOP).store(1, Ordering::Release);
-    publisher.answer();
+    publisher.stop();
     let count = |subject, value| Figure::one(subject, Unit::Count, value);
-    let [memcpy, lmdb] = beside(&folder.path().join("lmdb"), rows);
+    let [memcpy, lmdb] = beside(rows);
     vec![
         quiet,
         busy,
@@ -83,13 +65,14 @@ fn run() -> Vec<Figure> {
 }
 
 /// Measures the same rows by memcpy and from LMDB.
-fn beside(path: &Path, from: Vec<Row>) -> [Figure; 2] {
+fn beside(from: Vec<Row>) -> [Figure; 2] {
+    let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
     let mut to = from.clone();
     let memcpy = batches("memcpy of the same bytes", 1, || {
         to.copy_from_slice(black_box(&from));
         black_box(&to);
     });
-    let lmdb = Lmdb::open(path);
+    let lmdb = Lmdb::open(folder.path());
     lmdb.put(from);
     let lmdb = batches("LMDB copying them out", 1, || {
         lmdb.copy_out(&mut to);
@@ -98,25 +81,19 @@ fn beside(path: &Path, from: Vec<Row>) -> [Figure; 2] {
     [memcpy, lmdb]
 }
 
-/// Commits at full speed, from one request until the next.
+/// Commits at full speed until it is stopped.
 pub fn publisher(arguments: &[String]) {
     pin(THERE);
     let [name, path] = arguments else { panic!("name, path") };
     let mut publisher = publish(name, ROWS);
-    let plain = Plain::open(Path::new(path), 0);
-    let (mut random, mut version) = (Random::new(7), 1);
-    serve(|_| {
-        while plain.signal(STOP).load(Ordering::Acquire) == 0 {
-            version += 1;
-            let mut tx = publisher.begin();
-            for _ in 0..CHANGES {
-                let key = random.below(ROWS) as u64;
-                tx.upsert(&Row::new(key, version)).expect("room");
-            }
-            tx.commit().expect("room");
-            plain.signal(COMMITS).store(version, Ordering::Release);
+    let mut random = Random::new(7);
+    commit_until_stopped(path, |commit| {
+        let mut tx = publisher.begin();
+        for _ in 0..CHANGES {
+            let key = random.below(ROWS) as u64;
+            tx.upsert(&Row::new(key, commit + 1)).expect("room");
         }
-        String::new()
+        tx.commit().expect("room");
     });
     publisher.close().expect("a live table");
 }

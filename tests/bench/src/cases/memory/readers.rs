@@ -10,7 +10,7 @@ const ROWS: usize = 1_000_000;
 const COUNT: usize = 100;
 const ALLOWED: &str = "100 × 1 MB";
 
-/// What readers take beyond the region.
+/// Memory of readers beyond the region.
 pub const READERS: Case = Case {
     name: "memory-readers",
     about: "private memory and page tables of 100 processes that have read each of 1,000,000 rows in place by its key, in all (by Private_* of smaps_rollup and VmPTE), what such a process takes with nothing opened included",
