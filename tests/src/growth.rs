@@ -1,5 +1,5 @@
-//! A publisher that fills a table from its default capacity on, and followers that check each
-//! version that they see, in processes of their own.
+//! Processes that fill a table from its default capacity on, or follow it and check each version
+//! that they see.
 //!
 //! Each transaction inserts the next rows and stores their number in a counter. A version is
 //! therefore complete if its rows are exactly those that its counter announces.

@@ -26,7 +26,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy)]
 pub enum Group {
-    /// The command leads a group of its own.
+    /// The command leads a separate group.
     Own,
     /// The command is in the watch's group, and its processes are found by their parents.
     OfTheWatch,

@@ -398,7 +398,8 @@ fn exhausted_inodes_are_named_instead_of_space() {
     assert!(stderr.contains("inodes of /dev/shm") && stderr.contains("nr_inodes"), "{stderr}");
 }
 
-/// The same for EAGAIN, with which the system refuses threads and processes.
+/// Regression: the error for EAGAIN, with which the system refuses threads and processes, named the
+/// wrong limit or none.
 #[test]
 fn exhausted_threads_are_named() {
     const TEST: &str = "exhausted_threads_are_named";

@@ -17,7 +17,7 @@ const FEW: usize = 10;
 /// Rows that a timed batch changes. Half of them are inserted, which is enough for a new generation
 /// of the key index in each batch.
 const BATCH: usize = 500_000;
-/// The same for LMDB, whose commits take longer.
+/// Rows that a timed batch changes in LMDB, whose commits take longer.
 const LMDB_BATCH: usize = 50_000;
 
 const MANY_KEYS: &str = "a row of 500 deleted and 500 inserted";

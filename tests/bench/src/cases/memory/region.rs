@@ -14,7 +14,7 @@ const BESIDE: usize = 32;
 /// Bytes a row.
 pub const REGION: Case = Case {
     name: "memory-region",
-    about: "what a table of 100,000 rows takes in shared memory, header and schema included, for each row, and its key index, an object of its own; and a table for 100,000,000 rows of 64 bytes that holds one: 8 bytes for 64 rows in the change tree and at most 256 KiB for the journal are all that unused capacity costs, and they are taken when the table is made",
+    about: "what a table of 100,000 rows takes in shared memory, header and schema included, for each row, and its key index, a separate object; and a table for 100,000,000 rows of 64 bytes that holds one: 8 bytes for 64 rows in the change tree and at most 256 KiB for the journal are all that unused capacity costs, and they are taken when the table is made",
     run,
     bars: &[
         bar("a row of 16 bytes", "2 × 16 + 32", 1.0),
