@@ -84,22 +84,26 @@ impl Follower {
             self.report_silence();
         } else if self.reported != self.table.publisher_state() {
             self.reported = self.table.publisher_state();
+            // The next publisher has its own input.
+            self.is_reported_ended = false;
             self.report_state();
         }
         self.report_input();
         Ok(Some(commits))
     }
 
-    /// Reports that the input of a live publisher has ended.
+    /// Reports that the input of a live publisher has ended, or has resumed.
     fn report_input(&mut self) {
-        let ended = self.table.has_input_ended() && self.reported.is_alive();
-        if ended && !self.is_reported_ended {
-            status(format_args!(
-                "the input of the publisher of table {:?} has ended; its rows stay as they are",
-                self.table.name()
-            ));
+        let has_ended = self.table.has_input_ended() && self.reported.is_alive();
+        if has_ended == std::mem::replace(&mut self.is_reported_ended, has_ended) {
+            return;
         }
-        self.is_reported_ended = ended;
+        let name = self.table.name();
+        let news = match has_ended {
+            true => "has ended; its rows stay as they are",
+            false => "has resumed",
+        };
+        status(format_args!("the input of the publisher of table {name:?} {news}"));
     }
 
     /// Reports that a live publisher has become silent, or has sent a heartbeat again.

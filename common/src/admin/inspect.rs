@@ -59,7 +59,8 @@ pub struct TableInfo {
     /// Random id of the region.
     pub region_id: u64,
     /// True if the publisher's source of rows has ended
-    /// ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)).
+    /// ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)) and not
+    /// [resumed](crate::UntypedPublisher::resume_input).
     pub input_ended: bool,
     /// Time since the source of rows ended, if it has.
     pub input_ended_ago: Option<Duration>,

@@ -137,7 +137,8 @@ pub mod header {
     pub const REGISTRY_ID: usize = 22;
     /// Number of rows in the blocks.
     pub const ROWS: usize = 23;
-    /// Time at which the publisher's source of rows ended, in ns of CLOCK_MONOTONIC; 0 until then.
+    /// Time at which the publisher's source of rows ended, in ns of CLOCK_MONOTONIC; 0 if it has
+    /// not ended or has resumed.
     pub const INPUT_ENDED: usize = 24;
     /// Inode of the time namespace of the publisher, whose CLOCK_MONOTONIC all times of the region
     /// are in; 0 if it is unknown.

@@ -837,7 +837,8 @@ impl UntypedPublisher {
 
     /// Records that the source of the rows has ended. The publisher stays alive, and the rows stay
     /// as they are. Subscribers and [`inspect`](crate::inspect()) see the mark. A second call
-    /// changes nothing. The next publisher of the table starts without the mark.
+    /// changes nothing. [`resume_input`](Self::resume_input) removes the mark, and the next
+    /// publisher of the table starts without it.
     ///
     /// # Examples
     /// ```
@@ -855,6 +856,27 @@ impl UntypedPublisher {
         if region.word(header::INPUT_ENDED) == 0 {
             region.set(header::INPUT_ENDED, monotonic_ns());
         }
+    }
+
+    /// Removes the mark of [`end_input`](Self::end_input), because the source delivers rows again,
+    /// e.g. after a lost link to another host works again. Does nothing without the mark.
+    ///
+    /// # Examples
+    /// ```
+    /// # use common::{Schema, UntypedPublisher, UntypedSubscriber};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-resume-input-{}", std::process::id());
+    /// # let publisher = UntypedPublisher::open(&name, Schema::parse("id:u64", None)?)?;
+    /// let subscriber = UntypedSubscriber::open(&name)?;
+    /// publisher.end_input();
+    /// assert!(subscriber.has_input_ended());
+    /// publisher.resume_input();
+    /// assert!(!subscriber.has_input_ended());
+    /// # publisher.close()
+    /// # }
+    /// ```
+    pub fn resume_input(&self) {
+        self.table.region().set(header::INPUT_ENDED, 0);
     }
 
     /// Closes the table: notifies its subscribers and removes all of the table's objects.

@@ -130,8 +130,9 @@ impl UntypedSubscriber {
         self.follow.heartbeat_age()
     }
 
-    /// Returns true if the publisher's source of rows has ended, so that no more changes are
-    /// expected ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)).
+    /// Returns true if the publisher's source of rows has ended
+    /// ([`UntypedPublisher::end_input`](crate::UntypedPublisher::end_input)), so that no changes are
+    /// expected until the source [resumes](crate::UntypedPublisher::resume_input).
     pub fn has_input_ended(&self) -> bool {
         self.local_copy().region().word(header::INPUT_ENDED) != 0
     }

@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 use tests::piped::piped;
 use tests::process::Process;
 use tests::programs::subscriber;
+use tests::published::Published;
 use tests::script::{Item, Script};
 use tests::serving::Serving;
 use tests::table::Table;
@@ -181,4 +182,29 @@ fn each_subcommand_reports_ended_input() {
     watch.ends_with(0);
     assert_eq!(watch.stderr().matches(said).count(), 1, "{}", watch.stderr());
     next.stop(Signal::SIGTERM);
+}
+
+#[test]
+fn watch_and_info_report_resumed_input() {
+    let published = Published::new("chain-resumed");
+    let (table, publisher) = (&published.table, &published.publisher);
+    let shows_end = || {
+        let mut info = subscriber();
+        let info = info.args(["info", table.name(), "--format", "json"]);
+        Process::run(info, 0).0.contains("input_ended_ago_ms")
+    };
+    let mut watch = Process::start(subscriber().args(["watch", table.name()]));
+    until("the subscriber is registered", || table.remember() == 1);
+    for round in 1..3 {
+        publisher.end_input();
+        let ended = "has ended; its rows stay as they are";
+        watch.stderr_until(|text| text.matches(ended).count() == round);
+        assert!(shows_end());
+        publisher.resume_input();
+        watch.stderr_until(|text| text.matches("has resumed").count() == round);
+        assert!(!shows_end());
+    }
+    watch.signal(Signal::SIGTERM);
+    watch.ends_with(0);
+    assert_eq!(watch.stderr().matches("has resumed").count(), 2, "{}", watch.stderr());
 }
