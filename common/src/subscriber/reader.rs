@@ -487,7 +487,17 @@ impl UntypedReader {
     /// # Errors
     /// The errors of [`Reader::get`] about a successor region.
     pub fn version(&self) -> Result<u64> {
-        Ok(self.lookup().source()?.region().look()?.0)
+        Ok(self.position()?.version())
+    }
+
+    /// Returns the number of the last commit and the region that it belongs to.
+    ///
+    /// # Errors
+    /// The errors of [`Reader::get`] about a successor region.
+    pub fn position(&self) -> Result<Position> {
+        let source = self.lookup().source()?;
+        let (version, _) = source.region().look()?;
+        Ok(Position::new(source.region().id(), version))
     }
 
     /// Returns the number of rows as of the last commit.
