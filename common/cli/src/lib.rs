@@ -20,6 +20,6 @@ mod suggest;
 pub use complete::Completions;
 pub use error::{CliError, finish, start_error, status};
 pub use man::Manual;
-pub use parse::{Global, command, duration, group, help, parse, user, variables_of};
+pub use parse::{Global, command, duration, group, help, mode, parse, user, variables_of};
 pub use shutdown::{Shutdown, ignores_hangup};
 pub use suggest::{nearest, suggest_table};

@@ -159,3 +159,30 @@ fn id(text: &str, what: &str, find: fn(&str) -> nix::Result<Option<u32>>) -> Res
         Err(errno) => Err(format!("cannot look up the {what}: {errno}")),
     }
 }
+
+/// Parses permission bits in octal: 600, with read permission for the group or everybody.
+///
+/// # Errors
+/// A message for the user.
+pub fn mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    let mode = u32::from_str_radix(digits, 8).ok();
+    mode.filter(|mode| mode & 0o600 == 0o600 && mode & !0o644 == 0).ok_or_else(|| {
+        "write 600, and add read permission for the group (640) or everybody (644)".to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mode_is_octal_and_never_grants_write_to_others() {
+        for (text, bits) in [("600", 0o600), ("0640", 0o640), ("0o644", 0o644)] {
+            assert_eq!(mode(text), Ok(bits));
+        }
+        for text in ["", "400", "660", "666", "1600", "698", "rw", "-600"] {
+            assert!(mode(text).is_err(), "{text}");
+        }
+    }
+}

@@ -142,7 +142,7 @@ pub struct Args {
     pub subscribers: usize,
 
     /// Permissions to read the table, in octal: 600 the owner, 640 also the group, 644 everybody
-    #[arg(help_heading = TABLE, long, value_name = "OCTAL", default_value = "600", value_parser = mode)]
+    #[arg(help_heading = TABLE, long, value_name = "OCTAL", default_value = "600", value_parser = cli::mode)]
     pub mode: u32,
 
     /// The group that owns the table [default: the publisher's]
@@ -224,27 +224,9 @@ fn within<const MAX: usize>(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("write a whole number from 1 to {MAX}"))
 }
 
-fn mode(text: &str) -> Result<u32, String> {
-    let digits = text.strip_prefix("0o").unwrap_or(text);
-    let mode = u32::from_str_radix(digits, 8).ok();
-    mode.filter(|mode| mode & 0o600 == 0o600 && mode & !0o644 == 0).ok_or_else(|| {
-        "write 600, and add read permission for the group (640) or everybody (644)".to_owned()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mode_is_octal_and_never_grants_write_to_others() {
-        for (text, bits) in [("600", 0o600), ("0640", 0o640), ("0o644", 0o644)] {
-            assert_eq!(mode(text), Ok(bits));
-        }
-        for text in ["", "400", "660", "666", "1600", "698", "rw", "-600"] {
-            assert!(mode(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn from_accepts_source_names_and_files() {
