@@ -1,0 +1,214 @@
+//! The exporter: replies to requests.
+
+use std::sync::Arc;
+
+use crate::message::{Entries, Piece, Position, Reply, Request};
+use crate::mutant::{Check, holds};
+
+/// Maximum number of answers that an exporter keeps.
+pub const MAX_ANSWERS: usize = 4;
+/// Number of ticks after which an answer that nobody requests is dropped.
+const KEPT_TICKS: u32 = 10;
+/// Number of ticks for which an answer with all rows is given to further importers although the
+/// table has newer versions.
+const REUSED_TICKS: u32 = 1;
+/// Bytes of rows in the first piece, if its size is left to the exporter.
+const FIRST_BYTES: usize = 64 << 10;
+/// Maximum bytes of entries in a piece, unless one row is longer.
+const MAX_PIECE_BYTES: usize = 512 << 10;
+
+/// The slots that were written between two positions, with their rows.
+pub trait Changes {
+    /// Returns the version after which the slots were written; 0 if these are all rows.
+    fn from(&self) -> u64;
+    /// Returns the position of the rows.
+    fn to(&self) -> Position;
+    /// Returns the number of publishers that the table has had.
+    fn epoch(&self) -> u64;
+    /// Returns the fingerprint of the schema.
+    fn fingerprint(&self) -> u64;
+    /// Returns the encoded schema.
+    fn schema(&self) -> Vec<u8>;
+    /// Returns the length of a row in bytes.
+    fn row_bytes(&self) -> usize;
+    /// Returns the slots whose row was deleted.
+    fn deleted(&self) -> &[u32];
+    /// Returns the slots that hold a row.
+    fn slots(&self) -> &[u32];
+    /// Returns the row of `slots()[at]`.
+    fn row(&self, at: usize) -> &[u8];
+}
+
+/// The table that an exporter reads.
+pub trait Origin {
+    /// The slots that were written between two positions.
+    type Changes: Changes;
+
+    /// Returns the slots that were written since a position, or all rows if the table does not have
+    /// the position.
+    ///
+    /// # Errors
+    /// A message for the importer.
+    fn changes(&self, since: Position) -> Result<Self::Changes, String>;
+
+    /// Returns the current position.
+    ///
+    /// # Errors
+    /// A message for the importer.
+    fn position(&self) -> Result<Position, String>;
+}
+
+/// Replies to requests, and keeps the answers that need several pieces.
+#[derive(Debug)]
+pub struct Exporter<C> {
+    kept: Vec<Kept<C>>,
+    /// The number of the last answer.
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Kept<C> {
+    answer: u64,
+    changes: Arc<C>,
+    /// Ticks since the answer was created.
+    age: u32,
+    /// Ticks since the last request.
+    idle: u32,
+}
+
+impl<C: Changes> Exporter<C> {
+    /// Creates an exporter. The numbers of its answers begin after `first`. Pass a random number, so
+    /// that an importer does not confuse the answers of two exporters.
+    #[must_use]
+    pub fn new(first: u64) -> Self {
+        Self { kept: Vec::new(), last: first }
+    }
+
+    /// Replies to a request.
+    pub fn reply(&mut self, request: &Request, origin: &impl Origin<Changes = C>) -> Reply {
+        let reply = if request.answer == 0 {
+            self.begin(request, origin)
+        } else {
+            self.piece_of_kept(request)
+        };
+        reply.unwrap_or_else(|refusal| refusal)
+    }
+
+    /// Counts a unit of time, and drops answers that nobody requests. Call it once a second.
+    pub fn tick(&mut self) {
+        self.kept.iter_mut().for_each(|kept| {
+            kept.age = kept.age.saturating_add(1);
+            kept.idle += 1;
+        });
+        self.kept.retain(|kept| kept.idle < KEPT_TICKS);
+    }
+
+    /// Returns true if answers are kept, so that [`tick`](Self::tick) has something to do.
+    #[must_use]
+    pub fn keeps_answers(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Drops all answers.
+    pub fn clear(&mut self) {
+        self.kept.clear();
+    }
+
+    fn begin(
+        &mut self,
+        request: &Request,
+        origin: &impl Origin<Changes = C>,
+    ) -> Result<Reply, Reply> {
+        let now = origin.position().map_err(Reply::Failed)?;
+        if let Some(kept) = self.kept.iter_mut().find(|kept| kept.answers(request, now)) {
+            kept.idle = 0;
+            return Ok(Reply::Piece(piece(kept.answer, &*kept.changes, request)));
+        }
+        if self.kept.len() >= MAX_ANSWERS && !self.drop_oldest() {
+            return Err(Reply::Busy);
+        }
+        let changes = origin.changes(request.since).map_err(Reply::Failed)?;
+        self.last = self.last.wrapping_add(1).max(1);
+        let first = piece(self.last, &changes, request);
+        if (first.entries.len() as u64) < first.total {
+            let changes = Arc::new(changes);
+            self.kept.push(Kept { answer: self.last, changes, age: 0, idle: 0 });
+        }
+        Ok(Reply::Piece(first))
+    }
+
+    /// Drops the answer that was requested least recently, unless all were requested in the last
+    /// unit of time.
+    fn drop_oldest(&mut self) -> bool {
+        let oldest = self.kept.iter().enumerate().max_by_key(|(_, kept)| kept.idle);
+        match oldest {
+            Some((at, kept)) if kept.idle > 1 => {
+                self.kept.remove(at);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn piece_of_kept(&mut self, request: &Request) -> Result<Reply, Reply> {
+        let mut kept = self.kept.iter_mut();
+        let kept = kept.find(|kept| holds(Check::Kept, kept.answer == request.answer));
+        let kept = kept.ok_or(Reply::Gone)?;
+        kept.idle = 0;
+        let total = (kept.changes.deleted().len() + kept.changes.slots().len()) as u64;
+        if request.first >= total {
+            return Err(Reply::Gone);
+        }
+        Ok(Reply::Piece(piece(kept.answer, &*kept.changes, request)))
+    }
+}
+
+impl<C: Changes> Kept<C> {
+    /// Returns true if this answer can also be given to another importer. One with all rows may be
+    /// a little older than the table; the importer checks that it is not older than its copy.
+    fn answers(&self, request: &Request, now: Position) -> bool {
+        let to = self.changes.to();
+        if self.changes.from() == 0 {
+            request.since.region != to.region
+                && holds(Check::ReusedRegion, to.region == now.region)
+                && (to == now || self.age <= REUSED_TICKS)
+        } else {
+            to == now
+                && request.since.region == to.region
+                && request.since.version == self.changes.from()
+        }
+    }
+}
+
+/// Returns the requested range of an answer.
+fn piece(answer: u64, changes: &impl Changes, request: &Request) -> Piece {
+    let (deleted, slots) = (changes.deleted(), changes.slots());
+    let total = deleted.len() + slots.len();
+    let first = usize::try_from(request.first).map_or(total, |first| first.min(total));
+    let entry_bytes = changes.row_bytes() + size_of::<u32>();
+    let wanted = match request.count {
+        0 => FIRST_BYTES / entry_bytes,
+        count => (count as usize).min(MAX_PIECE_BYTES / entry_bytes),
+    };
+    let end = first.saturating_add(wanted.max(1)).min(total);
+    let with_row = |at: usize| at.saturating_sub(deleted.len());
+    let rows = with_row(first)..with_row(end);
+    let mut bytes = Vec::with_capacity(rows.len() * changes.row_bytes());
+    rows.clone().for_each(|at| bytes.extend_from_slice(changes.row(at)));
+    Piece {
+        answer,
+        from: changes.from(),
+        to: changes.to(),
+        epoch: changes.epoch(),
+        fingerprint: changes.fingerprint(),
+        schema: (first == 0 && changes.from() == 0).then(|| changes.schema()),
+        row_bytes: u32::try_from(changes.row_bytes()).unwrap_or(u32::MAX),
+        total: total as u64,
+        first: first as u64,
+        entries: Entries {
+            deleted: deleted[first.min(deleted.len())..end.min(deleted.len())].to_vec(),
+            slots: slots[rows].to_vec(),
+            rows: bytes,
+        },
+    }
+}

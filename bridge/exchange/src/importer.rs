@@ -1,0 +1,476 @@
+//! The importer: follows the heads of one exporter, and returns updates for the copy.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+use crate::message::{Delta, Entries, Head, Piece, Position, Reply, Request};
+use crate::mutant::{Check, holds};
+
+/// Bytes of entries that a request asks for, after the first piece.
+const PIECE_BYTES: usize = 128 << 10;
+/// Number of requests for pieces that are outstanding at first, and after a failure.
+const MIN_WINDOW: usize = 2;
+/// Maximum number of requests for pieces that are outstanding.
+const MAX_WINDOW: usize = 32;
+/// Maximum number of deltas that are kept during a request.
+const MAX_DELTAS: usize = 64;
+/// Number of failures without a piece in between, after which an answer is given up.
+const MAX_FAILURES: u32 = 8;
+
+/// What the caller of an [`Importer`] does next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Send a request to the exporter. Pass its reply to [`Importer::reply`] with the same number.
+    /// Each request must end in a reply or in [`Importer::request_failed`].
+    Ask {
+        /// Number of the request.
+        id: u64,
+        /// The request.
+        request: Request,
+    },
+    /// Apply an update to the copy, as one transaction. Then call [`Importer::applied`] or
+    /// [`Importer::not_applied`].
+    Apply(Update),
+    /// Call [`Importer::retry`] after a pause.
+    RetryLater,
+}
+
+/// The difference between two versions of the origin.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Update {
+    /// True if these are all rows of the table. The caller then forgets the slots that it has.
+    pub is_complete: bool,
+    /// The encoded schema, if the update is complete.
+    pub schema: Vec<u8>,
+    /// The position of the rows.
+    pub to: Position,
+    /// Number of publishers that the origin has had.
+    pub epoch: u64,
+    /// The entries. No slot is in them twice.
+    pub pieces: Vec<Entries>,
+}
+
+impl Update {
+    /// Returns the number of slots.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(Entries::len).sum()
+    }
+
+    /// Returns true if there are no slots.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Follows one exporter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Importer {
+    /// Maximum number of entries of an answer.
+    max_entries: u64,
+    /// The position of the copy, if it can be continued.
+    copy: Option<Copy>,
+    /// The position of the copy, also if it cannot be continued.
+    seen: Position,
+    /// True if the exporter may have another version than the copy.
+    is_behind: bool,
+    /// The position of the last head, if it arrived after the last new request.
+    news: Option<Position>,
+    /// The update that the caller applies.
+    applying: Option<Copy>,
+    fetch: Option<Fetch>,
+    /// Deltas that arrived during a request, with their ends.
+    deltas: VecDeque<(Delta, Head)>,
+    /// Number of the last request.
+    last_request: u64,
+    /// True if a pause must end before the next request.
+    is_paused: bool,
+    refusal: Option<String>,
+}
+
+/// What the copy has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Copy {
+    position: Position,
+    fingerprint: u64,
+    row_bytes: usize,
+}
+
+/// An answer that is being fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Fetch {
+    since: Position,
+    /// The first piece, without its entries.
+    answer: Option<Piece>,
+    /// Ranges of entries that must be requested.
+    missing: Vec<Range<u64>>,
+    /// Ranges that were requested, by the number of the request.
+    outstanding: BTreeMap<u64, Range<u64>>,
+    /// The entries, by the number of the first one.
+    pieces: BTreeMap<u64, Entries>,
+    window: usize,
+    failures: u32,
+}
+
+impl Fetch {
+    fn new(since: Position) -> Self {
+        Self {
+            since,
+            answer: None,
+            missing: std::iter::once(0..u64::MAX).collect(),
+            outstanding: BTreeMap::new(),
+            pieces: BTreeMap::new(),
+            window: MIN_WINDOW,
+            failures: 0,
+        }
+    }
+}
+
+impl Importer {
+    /// Creates an importer without a copy. It refuses answers with more than `max_entries` entries.
+    #[must_use]
+    pub fn new(max_entries: u64) -> Self {
+        Self {
+            max_entries,
+            copy: None,
+            seen: Position::default(),
+            is_behind: false,
+            news: None,
+            applying: None,
+            fetch: None,
+            deltas: VecDeque::new(),
+            last_request: 0,
+            is_paused: false,
+            refusal: None,
+        }
+    }
+
+    /// Returns the position of the copy.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.seen
+    }
+
+    /// Returns true while a request is outstanding or an answer is incomplete.
+    #[must_use]
+    pub fn is_fetching(&self) -> bool {
+        self.fetch.is_some()
+    }
+
+    /// Returns the numbers of entries of the current answer that have arrived and that there are, if
+    /// the answer has several pieces.
+    #[must_use]
+    pub fn progress(&self) -> Option<(u64, u64)> {
+        let fetch = self.fetch.as_ref()?;
+        let total = fetch.answer.as_ref()?.total;
+        Some((fetch.pieces.values().map(|piece| piece.len() as u64).sum(), total))
+    }
+
+    /// Returns the reason why the last answer or update was refused. `None` after the next update
+    /// that is applied.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
+    /// Begins to follow an exporter: the first one, or another one. The replies to outstanding
+    /// requests are ignored. An exporter that could not be reached for a while is the same one.
+    pub fn follow(&mut self) -> Vec<Action> {
+        self.fetch = None;
+        self.deltas.clear();
+        self.news = None;
+        self.is_behind = true;
+        self.proceed()
+    }
+
+    /// Takes a head.
+    pub fn head(&mut self, mut head: Head) -> Vec<Action> {
+        let delta = head.delta.take();
+        let copy = self.copy.map_or(Position::default(), |copy| copy.position);
+        let position = head.position;
+        if !position.is_news_for(copy) {
+            return Vec::new();
+        }
+        if let Some(delta) = delta {
+            if self.fetch.is_none()
+                && self.applying.is_none()
+                && let Some(update) = self.update_of(&delta, &head)
+            {
+                return self.apply(update);
+            }
+            if self.deltas.len() == MAX_DELTAS {
+                self.deltas.pop_front();
+            }
+            self.deltas.push_back((delta, head));
+        }
+        self.news = Some(position);
+        self.is_behind |= self.fetch.is_none() && self.applying.is_none();
+        self.proceed()
+    }
+
+    /// Takes the reply to a request, as it arrived. `is_quick` tells that it took so little time that more
+    /// requests may be outstanding at once.
+    pub fn reply(&mut self, id: u64, bytes: &[u8], is_quick: bool) -> Vec<Action> {
+        let Some(fetch) = &mut self.fetch else {
+            return Vec::new();
+        };
+        let range = match fetch.outstanding.remove(&id) {
+            Some(range) => range,
+            None if holds(Check::Outstanding, false) => 0..u64::MAX,
+            None => return Vec::new(),
+        };
+        let reply = match Reply::from_bytes(bytes) {
+            Ok(reply) => reply,
+            Err(malformed) => return self.refuse(malformed.to_string()),
+        };
+        match reply {
+            Reply::Piece(piece) => {
+                if is_quick {
+                    fetch.window = (fetch.window + 1).min(MAX_WINDOW);
+                }
+                match self.piece(range, piece) {
+                    Ok(Some(update)) => return self.apply(update),
+                    Ok(None) => {}
+                    Err(refusal) => return self.refuse(refusal),
+                }
+            }
+            Reply::Gone => {
+                self.fetch = None;
+                self.is_behind = true;
+            }
+            Reply::Busy => {
+                self.fetch = None;
+                return self.pause();
+            }
+            Reply::Failed(why) => return self.refuse(why),
+        }
+        self.proceed()
+    }
+
+    /// Notes that a request will get no reply. The request is repeated after a pause.
+    pub fn request_failed(&mut self, id: u64) -> Vec<Action> {
+        let Some(fetch) = &mut self.fetch else {
+            return Vec::new();
+        };
+        let Some(range) = fetch.outstanding.remove(&id) else {
+            return Vec::new();
+        };
+        fetch.missing.push(range);
+        fetch.window = MIN_WINDOW;
+        fetch.failures += 1;
+        if fetch.failures > MAX_FAILURES {
+            self.fetch = None;
+            self.is_behind = true;
+        }
+        self.pause()
+    }
+
+    /// Continues after the pause of [`Action::RetryLater`].
+    pub fn retry(&mut self) -> Vec<Action> {
+        self.is_paused = false;
+        self.proceed()
+    }
+
+    /// Notes that the caller applied the update.
+    pub fn applied(&mut self) -> Vec<Action> {
+        let Some(copy) = self.applying.take() else {
+            return Vec::new();
+        };
+        self.copy = Some(copy);
+        self.seen = copy.position;
+        self.refusal = None;
+        if let Some(news) = self.news.take() {
+            self.is_behind |= !holds(Check::NewsAgain, !news.is_news_for(copy.position));
+        }
+        while let Some((delta, head)) = self.deltas.pop_front() {
+            if let Some(update) = self.update_of(&delta, &head) {
+                return self.apply(update);
+            }
+        }
+        self.proceed()
+    }
+
+    /// Notes that the caller could not apply the update, and why. The copy is unchanged.
+    pub fn not_applied(&mut self, why: impl Into<String>) -> Vec<Action> {
+        self.applying = None;
+        self.refuse(why.into())
+    }
+
+    fn refuse(&mut self, why: String) -> Vec<Action> {
+        self.fetch = None;
+        self.deltas.clear();
+        self.refusal = Some(why);
+        self.pause()
+    }
+
+    /// Tries again after a pause.
+    fn pause(&mut self) -> Vec<Action> {
+        if self.fetch.is_none() {
+            self.is_behind = true;
+        }
+        match std::mem::replace(&mut self.is_paused, true) {
+            false if !holds(Check::RetryFailed, false) => vec![Action::RetryLater],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Returns the update of a delta, if it continues the copy.
+    fn update_of(&self, delta: &Delta, head: &Head) -> Option<Update> {
+        let copy = self.copy?;
+        let continues = holds(Check::DeltaRegion, head.position.region == copy.position.region)
+            && holds(Check::DeltaBegins, delta.from <= copy.position.version)
+            && head.position.version > copy.position.version
+            && head.schema == copy.fingerprint
+            && delta.entries.fits(copy.row_bytes);
+        continues.then(|| Update {
+            is_complete: false,
+            schema: Vec::new(),
+            to: head.position,
+            epoch: head.epoch,
+            pieces: vec![delta.entries.clone()],
+        })
+    }
+
+    fn apply(&mut self, update: Update) -> Vec<Action> {
+        let copy = self.copy.unwrap_or(Copy { position: update.to, fingerprint: 0, row_bytes: 0 });
+        let copy = match self.fetch.take().and_then(|fetch| fetch.answer) {
+            Some(answer) => Copy {
+                position: update.to,
+                fingerprint: answer.fingerprint,
+                row_bytes: answer.row_bytes as usize,
+            },
+            None => Copy { position: update.to, ..copy },
+        };
+        self.applying = Some(copy);
+        vec![Action::Apply(update)]
+    }
+
+    /// Adds a piece to the answer. Returns the update if it is the last piece.
+    fn piece(&mut self, range: Range<u64>, mut piece: Piece) -> Result<Option<Update>, String> {
+        let Some(fetch) = &mut self.fetch else {
+            return Ok(None);
+        };
+        let entries = std::mem::take(&mut piece.entries);
+        let count = entries.len() as u64;
+        let end = piece.first.saturating_add(count);
+        let is_range = piece.first == range.start && end <= piece.total.min(range.end);
+        if !is_range || !entries.fits(piece.row_bytes as usize) {
+            return Err("the exporter sent a piece whose lengths contradict each other".to_owned());
+        }
+        if count == 0 && piece.total > 0 {
+            return Err("the exporter sent an empty piece".to_owned());
+        }
+        match &fetch.answer {
+            None => {
+                check_answer(&piece, self.copy.as_ref(), fetch.since, self.seen, self.max_entries)?;
+                fetch.missing = std::iter::once(end..piece.total).collect();
+                fetch.answer = Some(piece.clone());
+            }
+            Some(answer) => {
+                let is_same = (piece.answer, piece.to, piece.total, piece.fingerprint)
+                    == (answer.answer, answer.to, answer.total, answer.fingerprint)
+                    && piece.row_bytes == answer.row_bytes;
+                if !holds(Check::OneAnswer, is_same) {
+                    return Err("the exporter sent pieces of different answers".to_owned());
+                }
+                fetch.missing.push(end..range.end);
+            }
+        }
+        fetch.missing.retain(|range| range.start < range.end);
+        fetch.failures = 0;
+        if count > 0 {
+            fetch.pieces.insert(piece.first, entries);
+        }
+        let is_complete = fetch.missing.is_empty() && fetch.outstanding.is_empty();
+        if !holds(Check::AllPieces, is_complete) {
+            return Ok(None);
+        }
+        let answer = fetch.answer.as_mut();
+        Ok(answer.map(|answer| Update {
+            is_complete: answer.from == 0,
+            schema: answer.schema.take().unwrap_or_default(),
+            to: answer.to,
+            epoch: answer.epoch,
+            pieces: std::mem::take(&mut fetch.pieces).into_values().collect(),
+        }))
+    }
+
+    /// Sends the requests that are due.
+    fn proceed(&mut self) -> Vec<Action> {
+        if self.is_paused || self.applying.is_some() {
+            return Vec::new();
+        }
+        if self.fetch.is_none() && std::mem::take(&mut self.is_behind) {
+            let since = self.copy.map_or(Position::default(), |copy| copy.position);
+            self.news = None;
+            self.fetch = Some(Fetch::new(since));
+        }
+        let Some(fetch) = &mut self.fetch else {
+            return Vec::new();
+        };
+        let mut actions = Vec::new();
+        while fetch.outstanding.len() < fetch.window
+            && let Some(range) = fetch.missing.pop()
+        {
+            let (answer, range, count) = match &fetch.answer {
+                // The first piece tells how many there are.
+                None => (0, range, 0),
+                Some(answer) => {
+                    let count =
+                        (PIECE_BYTES / (answer.row_bytes as usize + size_of::<u32>())).max(1);
+                    let end = range.end.min(range.start.saturating_add(count as u64));
+                    if end < range.end {
+                        fetch.missing.push(end..range.end);
+                    }
+                    (answer.answer, range.start..end, count as u32)
+                }
+            };
+            self.last_request += 1;
+            let request = Request { since: fetch.since, answer, first: range.start, count };
+            fetch.outstanding.insert(self.last_request, range);
+            actions.push(Action::Ask { id: self.last_request, request });
+        }
+        actions
+    }
+}
+
+/// Checks the first piece of an answer.
+fn check_answer(
+    piece: &Piece,
+    copy: Option<&Copy>,
+    since: Position,
+    seen: Position,
+    max_entries: u64,
+) -> Result<(), String> {
+    let to = piece.to;
+    if !holds(Check::NotBack, to.region != seen.region || to.version >= seen.version) {
+        return Err(format!(
+            "the exporter returned version {}, which is older than version {} that this copy has of the same table",
+            to.version, seen.version
+        ));
+    }
+    if piece.from > 0 {
+        let continues = copy.is_some_and(|copy| {
+            to.region == since.region
+                && piece.from <= since.version
+                && piece.fingerprint == copy.fingerprint
+                && piece.row_bytes as usize == copy.row_bytes
+        });
+        if !continues {
+            return Err(
+                "the exporter returned changes since a version that was not requested".to_owned()
+            );
+        }
+    }
+    if piece.total > max_entries {
+        return Err(format!(
+            "the table has {} rows, more than the {max_entries} that are allowed here",
+            piece.total
+        ));
+    }
+    if piece.from == 0 && piece.schema.is_none() {
+        return Err("the exporter sent a table without its schema".to_owned());
+    }
+    Ok(())
+}
