@@ -1,0 +1,93 @@
+//! Carries tables to other hosts, over zenoh.
+//!
+//! - [`export`](mod@export): makes local tables available, by [`exchange::Exporter`];
+//! - [`import`](mod@import): publishes local tables that follow others, by [`exchange::Importer`];
+//! - [`links`](mod@links): the table with the state of each link, and [`metrics`](mod@metrics);
+//! - [`net`](mod@net): the session of zenoh, and why there is no answer.
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+use cli::{CliError, Completions, Global, Manual};
+
+mod export;
+mod import;
+mod keys;
+mod links;
+mod metrics;
+pub mod net;
+mod replica;
+
+/// Printed above the help if no subcommand is given.
+const EXAMPLE: &str = "\
+On host a, which publishes a table prices:
+  bridge export prices --listen tcp/0.0.0.0:7447
+On host b:
+  bridge import prices --connect tcp/a:7447
+  subscriber watch prices
+";
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 not found, a limit or a permission; 2 wrong arguments, or several \
+hosts with the table; 3 another publisher holds the local table; 5 unreadable files.";
+
+/// Carries tables to other hosts, which read them as local tables
+///
+/// `export` answers for the tables of this host, and `import` publishes a local table that follows
+/// one of another host, whole commits at a time. They meet at an address that one side listens at, or
+/// at a router of zenoh. All messages go to stderr.
+#[derive(Debug, Parser)]
+#[command(name = "bridge", version, after_help = EXIT_CODES)]
+pub struct Args {
+    #[command(flatten)]
+    global: Global,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make local tables available to other hosts, until Ctrl-C or SIGTERM
+    Export(export::Args),
+    /// Publish local tables that follow tables of other hosts, until Ctrl-C or SIGTERM
+    Import(import::Args),
+    /// Print the script that makes a shell complete lines
+    ///
+    /// In ~/.bashrc, or in ~/.zshrc after compinit: source <(bridge completions bash). In
+    /// ~/.config/fish/config.fish: bridge completions fish | source.
+    Completions(Completions),
+    /// Print the man page, or write all man pages to a directory
+    ///
+    /// To read it: bridge man | man -l -. To install all pages: bridge man ~/.local/share/man/man1.
+    Man(Manual),
+}
+
+/// Runs the program with `args`, which start with the program's name.
+///
+/// # Errors
+/// Returns the message for stderr, with the exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
+    let Some(args) = cli::parse::<Args>(args)? else {
+        return Ok(());
+    };
+    args.global.apply();
+    match args.command {
+        None => cli::help::<Args>(EXAMPLE),
+        Some(Command::Export(export)) => export::run(&export),
+        Some(Command::Import(import)) => import::run(&import),
+        Some(Command::Completions(shell)) => shell.run(&cli::command::<Args>()),
+        Some(Command::Man(manual)) => manual.run(cli::command::<Args>()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn clap_accepts_the_command_line() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,527 @@
+//! The session of zenoh: where it listens and connects, TLS, and why nobody answers.
+//!
+//! In peer mode zenoh reports neither a wrong address nor a refused certificate: the session opens,
+//! retries in the background, and sees no tables. [`Net::diagnose`] finds the cause: it connects to
+//! each endpoint by a short session that fails at the first error.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use cli::{CliError, status};
+use serde_json::Value;
+use zenoh::{Config, Session, Wait};
+
+/// Help heading of the options.
+const NETWORK: &str = "Network";
+
+/// Settings that replace zenoh's defaults. A configuration file overrides them.
+const DEFAULTS: [(&str, &str); 7] = [
+    ("mode", r#""peer""#),
+    // zenoh's default of a peer is every interface.
+    ("listen/endpoints", "[]"),
+    ("scouting/multicast/enabled", "false"),
+    ("scouting/gossip/enabled", "false"),
+    // With 4 keep-alives per lease, which is zenoh's default.
+    ("transport/link/tx/lease", "1000"),
+    // One attempt to connect, from TCP to zenoh's handshake.
+    ("transport/unicast/open_timeout", "2000"),
+    // Fields of `connect/retry` cannot be set one by one.
+    (
+        "connect/retry",
+        r#"{"period_init_ms": 100, "period_max_ms": 500, "period_increase_factor": 2}"#,
+    ),
+];
+
+/// Time limit of each of the four steps of a diagnosis: lookup, TCP, zenoh, the other protocol.
+const STEP: Duration = Duration::from_millis(1500);
+
+/// Options of the network.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = NETWORK)]
+#[group(skip)]
+pub struct Args {
+    /// Accept connections at this address: HOST:PORT, `tcp/HOST:PORT` or `tls/HOST:PORT`;
+    /// repeatable
+    #[arg(long, value_name = "ENDPOINT", value_delimiter = ',', value_parser = endpoint)]
+    pub listen: Vec<String>,
+
+    /// Connect to a bridge or a router of zenoh at this address, again and again until it answers:
+    /// HOST:PORT, `tcp/HOST:PORT` or `tls/HOST:PORT`; repeatable
+    #[arg(long, value_name = "ENDPOINT", value_delimiter = ',', value_parser = endpoint)]
+    pub connect: Vec<String>,
+
+    /// Configuration of zenoh (JSON5), for example for access control; options override it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Root certificate (PEM) that signed the certificates of the other sides. A listener is also
+    /// accepted if a public certificate authority of the web vouches for its name
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+
+    /// Own certificate (PEM): required to listen with TLS, and presented to listeners that demand
+    /// one
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Private key (PEM) of the own certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Accept only connections with a certificate that --tls-ca signed
+    #[arg(long)]
+    pub mtls: bool,
+}
+
+impl Args {
+    /// Returns the configuration of the session: the file, then the options, then [`DEFAULTS`].
+    fn config(&self) -> Result<Config, CliError> {
+        let mut config = match &self.config {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| unread(path, &error))?;
+                Config::from_json5(&text).map_err(|error| {
+                    CliError::new(5, format!("bad configuration: {}: {error}", path.display()))
+                })?
+            }
+            None => Config::default(),
+        };
+        let unset = Config::default();
+        for (key, value) in DEFAULTS {
+            if config.get_json(key).ok() == unset.get_json(key).ok() {
+                set(&mut config, key, value)?;
+            }
+        }
+        for (key, endpoints) in
+            [("listen/endpoints", &self.listen), ("connect/endpoints", &self.connect)]
+        {
+            if !endpoints.is_empty() {
+                set(&mut config, key, &Value::from(endpoints.clone()).to_string())?;
+            }
+        }
+        if self.mtls {
+            set(&mut config, "transport/link/tls/enable_mtls", "true")?;
+        }
+        let ca = [("root_ca_certificate", &self.tls_ca, "CERTIFICATE")];
+        let certificate = ["listen_certificate", "connect_certificate"];
+        let key = ["listen_private_key", "connect_private_key"];
+        let own = certificate.map(|name| (name, &self.tls_cert, "CERTIFICATE"));
+        let keys = key.map(|name| (name, &self.tls_key, "PRIVATE KEY"));
+        for (name, path, label) in ca.into_iter().chain(own).chain(keys) {
+            if let Some(path) = path {
+                let path = pem(path, label)?;
+                // A file given by an option replaces one that is part of the configuration.
+                set(&mut config, &format!("transport/link/tls/{name}_base64"), "null")?;
+                set(&mut config, &format!("transport/link/tls/{name}"), &path)?;
+            }
+        }
+        if has_tls(&config, "connect_certificate") {
+            present_certificate(&mut config)?;
+        }
+        check(&config)?;
+        Ok(config)
+    }
+}
+
+/// Sets one value of a configuration, which is JSON.
+fn set(config: &mut Config, key: &str, value: &str) -> Result<(), CliError> {
+    config
+        .insert_json5(key, value)
+        .map_err(|error| CliError::new(2, format!("bad configuration: {key} = {value}: {error}")))
+}
+
+/// Returns the JSON of a value of a configuration.
+fn get(config: &Config, key: &str) -> Value {
+    let json = config.get_json(key).unwrap_or_default();
+    serde_json::from_str(&json).unwrap_or_default()
+}
+
+/// Returns true if the configuration has this file of TLS.
+fn has_tls(config: &Config, name: &str) -> bool {
+    ["", "_base64"]
+        .iter()
+        .any(|suffix| !get(config, &format!("transport/link/tls/{name}{suffix}")).is_null())
+}
+
+/// Returns the path of a PEM file as JSON, after a look at its content: zenoh does not report a
+/// bad file that it needs to connect.
+fn pem(path: &Path, label: &str) -> Result<String, CliError> {
+    let text = std::fs::read(path).map_err(|error| unread(path, &error))?;
+    let text = String::from_utf8_lossy(&text);
+    if !text.lines().any(|line| line.starts_with("-----BEGIN ") && line.contains(label)) {
+        let label = label.to_lowercase();
+        return Err(CliError::new(5, format!("no {label} in PEM format: {}", path.display())));
+    }
+    let path = path.to_str().ok_or_else(|| {
+        CliError::new(2, format!("the path of a certificate must be UTF-8: {}", path.display()))
+    })?;
+    Ok(Value::from(path).to_string())
+}
+
+fn unread(path: &Path, error: &io::Error) -> CliError {
+    CliError::new(5, format!("cannot read: {}: {error}", path.display()))
+}
+
+/// Makes each TLS endpoint of `connect` present the own certificate. zenoh has one switch for this
+/// and for the demand of a listener; only endpoints have one each.
+fn present_certificate(config: &mut Config) -> Result<(), CliError> {
+    fn present(value: &mut Value) {
+        match value {
+            Value::String(endpoint) if endpoint.starts_with("tls/") => {
+                let separator = if endpoint.contains('#') { ';' } else { '#' };
+                endpoint.push_str(&format!("{separator}enable_mtls=true"));
+            }
+            Value::Array(values) => values.iter_mut().for_each(present),
+            Value::Object(members) => members.values_mut().for_each(present),
+            _ => {}
+        }
+    }
+    let mut endpoints = get(config, "connect/endpoints");
+    present(&mut endpoints);
+    set(config, "connect/endpoints", &endpoints.to_string())
+}
+
+/// Returns the endpoints of `listen` or `connect` that apply to the mode of the session.
+fn endpoints(config: &Config, which: &str) -> Vec<String> {
+    fn collect(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::String(endpoint) => found.push(endpoint.clone()),
+            Value::Array(values) => values.iter().for_each(|value| collect(value, found)),
+            // A group of endpoints.
+            Value::Object(members) => collect(&members["locators"], found),
+            _ => {}
+        }
+    }
+    let mode = get(config, "mode");
+    let mut all = get(config, &format!("{which}/endpoints"));
+    if let Some(of_mode) = mode.as_str().and_then(|mode| all.get_mut(mode)) {
+        all = of_mode.take();
+    }
+    let mut found = Vec::new();
+    collect(&all, &mut found);
+    found
+}
+
+/// Refuses a configuration that could never connect to anything.
+fn check(config: &Config) -> Result<(), CliError> {
+    let wrong = |message: String| Err(CliError::new(2, message));
+    let (listen, connect) = (endpoints(config, "listen"), endpoints(config, "connect"));
+    let scouts = get(config, "scouting/multicast/enabled") == true;
+    if listen.is_empty() && connect.is_empty() && !scouts {
+        return wrong(
+            "no address of another host: use --connect, or --listen and let the other side connect"
+                .to_owned(),
+        );
+    }
+    if let Some(endpoint) = listen.iter().find(|endpoint| endpoint.starts_with("tls/")) {
+        if !has_tls(config, "listen_certificate") || !has_tls(config, "listen_private_key") {
+            return wrong(format!(
+                "cannot listen: {endpoint}: TLS needs a certificate and its key; use --tls-cert and --tls-key"
+            ));
+        }
+        let demands = get(config, "transport/link/tls/enable_mtls") == true;
+        if demands && !has_tls(config, "root_ca_certificate") {
+            return wrong(format!(
+                "cannot listen: {endpoint}: --mtls needs the certificate that signed those of the other sides; use --tls-ca"
+            ));
+        }
+    }
+    // The name that zenoh compares with the certificate would have brackets.
+    match connect.iter().find(|endpoint| endpoint.starts_with("tls/[")) {
+        Some(endpoint) => wrong(format!(
+            "cannot connect: {endpoint}: zenoh checks no certificate for an IPv6 address; use a host name"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Parses an endpoint: HOST:PORT, `tcp/HOST:PORT` or `tls/HOST:PORT`.
+fn endpoint(text: &str) -> Result<String, String> {
+    let (protocol, address) = text.split_once('/').unwrap_or(("tcp", text));
+    if !matches!(protocol, "tcp" | "tls") {
+        return Err("the protocol must be tcp or tls: write tcp/HOST:PORT or tls/HOST:PORT".into());
+    }
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    if !port.parse::<u16>().is_ok_and(|port| port != 0) {
+        return Err("write HOST:PORT with a port from 1 to 65535".to_owned());
+    }
+    let is_bracketed = host.starts_with('[') && host.ends_with(']');
+    if host.contains(':') && !is_bracketed {
+        return Err("write an IPv6 address in brackets: [::1]:7447".to_owned());
+    }
+    if host.is_empty() || host.contains(|byte: char| "/?#;,".contains(byte) || byte.is_whitespace())
+    {
+        return Err("write HOST:PORT with a host name or an address".to_owned());
+    }
+    Ok(format!("{protocol}/{address}"))
+}
+
+/// Returns the parts of an endpoint: protocol and HOST:PORT.
+fn parts(endpoint: &str) -> (&str, &str) {
+    let locator = endpoint.split(['?', '#']).next().unwrap_or_default();
+    locator.split_once('/').unwrap_or(("", locator))
+}
+
+/// Returns true if an endpoint carries tables off this host in plain text.
+fn is_exposed(endpoint: &str) -> bool {
+    let (protocol, address) = parts(endpoint);
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    protocol != "tls" && host != "localhost" && !ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+/// A session of zenoh.
+pub struct Net {
+    session: Session,
+    config: Config,
+}
+
+impl Net {
+    /// Opens a session. Warns about each endpoint off this host without TLS. In peer mode this
+    /// succeeds, after half a second, if no other side is there yet: the session retries.
+    ///
+    /// # Errors
+    /// Wrong options or files; an address to listen at that is in use or not of this host; in
+    /// client mode also an address that does not answer.
+    pub fn open(args: &Args) -> Result<Self, CliError> {
+        let config = args.config()?;
+        let (listen, connect) = (endpoints(&config, "listen"), endpoints(&config, "connect"));
+        for endpoint in listen.iter().chain(&connect).filter(|endpoint| is_exposed(endpoint)) {
+            status(format_args!(
+                "warning: {endpoint}: without TLS, everyone on the way can read and change the tables; use tls/HOST:PORT"
+            ));
+        }
+        match zenoh::open(config.clone()).wait() {
+            Ok(session) => Ok(Self { session, config }),
+            Err(error) => Err(CliError::new(1, open_error(&config, &listen, &error.to_string()))),
+        }
+    }
+
+    /// Returns the session.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Finds out for each endpoint of `--connect` why it does not answer. Blocks for at most 6 s
+    /// per endpoint, and opens a short second session to it.
+    pub fn diagnose(&self) -> Vec<Diagnosis> {
+        diagnose(&self.config)
+    }
+}
+
+/// Explains why a session could not be opened.
+fn open_error(config: &Config, listen: &[String], error: &str) -> String {
+    for endpoint in listen {
+        match TcpListener::bind(parts(endpoint).1) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return format!(
+                    "cannot listen: {endpoint}: another program uses this port; end it, or choose another port"
+                );
+            }
+            Err(error) => return format!("cannot listen: {endpoint}: {error}"),
+            Ok(_) => {}
+        }
+    }
+    let mut causes = diagnose(config);
+    causes.retain(|diagnosis| diagnosis.cause != Cause::Connected);
+    match causes.first() {
+        Some(cause) => format!("cannot connect: {cause}"),
+        None => format!("cannot open a session of zenoh: {}", without_place(error)),
+    }
+}
+
+/// Returns a message of zenoh without the places in zenoh's sources.
+fn without_place(error: &str) -> String {
+    let words = error.split(" at ");
+    let kept = words.filter(|words| !words.contains(".rs:"));
+    kept.collect::<Vec<_>>().join(" at ")
+}
+
+/// Why an endpoint does not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It answers. So the table is not exported there, or access control denies its key.
+    Connected,
+    /// The name has no address.
+    Unresolved(String),
+    /// Nothing listens at the port.
+    Refused,
+    /// No packet comes back in time.
+    NoAnswer,
+    /// The port accepts the connection and does not answer in time.
+    Silent,
+    /// TCP fails for another reason, such as a missing route.
+    Unreachable(String),
+    /// The listener expects TLS.
+    ExpectsTls,
+    /// The listener does not speak TLS.
+    ExpectsPlain,
+    /// The authority that signed the listener's certificate is not known here.
+    Untrusted,
+    /// The listener's certificate is for another name.
+    WrongName,
+    /// The listener's certificate has expired or is not valid yet.
+    Expired,
+    /// The listener demands a certificate, and the session has none.
+    NeedsCertificate,
+    /// The listener refused the certificate of the session.
+    CertificateRefused,
+    /// Another error, in zenoh's words.
+    Other(String),
+}
+
+/// An endpoint, and why it does not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// The endpoint, such as `tcp/host:7447`.
+    pub endpoint: String,
+    /// The cause.
+    pub cause: Cause,
+}
+
+impl fmt::Display for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (protocol, address) = parts(&self.endpoint);
+        write!(f, "{protocol}/{address}: ")?;
+        match &self.cause {
+            Cause::Connected => f.write_str("connected"),
+            Cause::Unresolved(error) => write!(f, "the name has no address ({error}); correct the name, or check the name server"),
+            Cause::Refused => f.write_str("connection refused: nothing listens at this port; start the other side, or correct the address"),
+            Cause::NoAnswer => f.write_str("no answer; check that the other host runs, and that no firewall drops the packets"),
+            Cause::Silent => f.write_str("the connection is accepted but nothing answers; check that the other side is not stopped, and that the port is its own"),
+            Cause::Unreachable(error) => write!(f, "no connection: {error}; check the address and the routes"),
+            Cause::ExpectsTls => write!(f, "the listener expects TLS; use tls/{address}"),
+            Cause::ExpectsPlain => write!(f, "the listener does not use TLS; use tcp/{address}, or start it with TLS"),
+            Cause::Untrusted => f.write_str("the certificate of the listener is not signed by the given authority; use the authority's certificate with --tls-ca"),
+            Cause::WrongName => f.write_str("the certificate of the listener is for another name; connect by a name that is in the certificate"),
+            Cause::Expired => f.write_str("the certificate of the listener has expired or is not valid yet; renew it, or set this host's clock"),
+            Cause::NeedsCertificate => f.write_str("the listener demands a certificate; use --tls-cert and --tls-key"),
+            Cause::CertificateRefused => f.write_str("the listener refused the certificate of this side; use one that its authority signed and that has not expired"),
+            Cause::Other(error) => f.write_str(error),
+        }
+    }
+}
+
+fn diagnose(config: &Config) -> Vec<Diagnosis> {
+    let endpoints = endpoints(config, "connect").into_iter();
+    endpoints.map(|endpoint| Diagnosis { cause: examine(config, &endpoint), endpoint }).collect()
+}
+
+/// Finds the cause for one endpoint, from the lowest layer up.
+fn examine(config: &Config, endpoint: &str) -> Cause {
+    let (protocol, address) = parts(endpoint);
+    let connected = resolve(address).and_then(|addresses| connect(&addresses));
+    let stream = match connected {
+        Ok(stream) => stream,
+        Err(cause) => return cause,
+    };
+    let error = match probe(config, endpoint) {
+        Ok(()) => return Cause::Connected,
+        Err(error) => error,
+    };
+    match cause_of(&error) {
+        Cause::Silent | Cause::Other(_) if protocol == "tcp" && speaks_tls(&stream) => {
+            Cause::ExpectsTls
+        }
+        Cause::Silent if protocol == "tls" && probe(config, &format!("tcp/{address}")).is_ok() => {
+            Cause::ExpectsPlain
+        }
+        cause => cause,
+    }
+}
+
+/// Finds the cause in zenoh's message, which ends with that of rustls. The tests know each text.
+fn cause_of(error: &str) -> Cause {
+    let has = |texts: &[&str]| texts.iter().any(|text| error.contains(text));
+    if has(&["UnknownIssuer"]) {
+        Cause::Untrusted
+    } else if has(&["not valid for name"]) {
+        Cause::WrongName
+    } else if has(&["certificate expired", "certificate not valid yet"]) {
+        Cause::Expired
+    } else if has(&["alert: CertificateRequired"]) {
+        Cause::NeedsCertificate
+    } else if has(&["alert: Certificate", "alert: BadCertificate", "alert: UnknownCA"]) {
+        Cause::CertificateRefused
+    } else if has(&["Timeout!", "deadline has elapsed"]) {
+        Cause::Silent
+    } else {
+        Cause::Other(without_place(error))
+    }
+}
+
+/// Looks up an address in a thread of its own, because the lookup has no time limit.
+fn resolve(address: &str) -> Result<Vec<SocketAddr>, Cause> {
+    let (sender, answer) = mpsc::channel();
+    let owned = address.to_owned();
+    let lookup = thread::Builder::new().spawn(move || {
+        let found = owned.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        // The receiver is gone after the time limit.
+        let _late = sender.send(found);
+    });
+    match lookup.map(|_| answer.recv_timeout(STEP)) {
+        Ok(Ok(Ok(addresses))) if !addresses.is_empty() => Ok(addresses),
+        Ok(Ok(Err(error))) => Err(Cause::Unresolved(error.to_string())),
+        Err(error) => Err(Cause::Other(cli::start_error(&error))),
+        _ => Err(Cause::Unresolved("the name server does not answer".to_owned())),
+    }
+}
+
+/// Connects to the first address that answers.
+fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Cause> {
+    let limit = STEP / u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+    let mut first = Cause::NoAnswer;
+    for (index, address) in addresses.iter().enumerate() {
+        let cause = match TcpStream::connect_timeout(address, limit) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused => Cause::Refused,
+                io::ErrorKind::TimedOut => Cause::NoAnswer,
+                _ => Cause::Unreachable(error.to_string()),
+            },
+        };
+        if index == 0 {
+            first = cause;
+        }
+    }
+    Err(first)
+}
+
+/// Opens a session to one endpoint that fails at the first error, and closes it. Returns zenoh's
+/// error. Only a peer without retries returns the cause: a client logs it.
+fn probe(config: &Config, endpoint: &str) -> Result<(), String> {
+    let mut config = config.clone();
+    let limit = STEP.as_millis().to_string();
+    let settings = [
+        ("id", "null"),
+        ("mode", r#""peer""#),
+        ("listen/endpoints", "[]"),
+        ("connect/endpoints", &Value::from([endpoint].as_slice()).to_string()),
+        ("connect/timeout_ms", &limit),
+        ("connect/exit_on_failure", "true"),
+        ("connect/retry", r#"{"period_init_ms": 0}"#),
+        ("open/return_conditions/connect_scouted", "false"),
+        ("scouting/multicast/enabled", "false"),
+        ("scouting/gossip/enabled", "false"),
+    ];
+    for (key, value) in settings {
+        set(&mut config, key, value).map_err(|error| error.to_string())?;
+    }
+    let session = zenoh::open(config).wait().map_err(|error| error.to_string())?;
+    session.close().wait().map_err(|error| error.to_string())
+}
+
+/// Returns true if the listener answers bytes that are not TLS with an alert of TLS.
+fn speaks_tls(mut stream: &TcpStream) -> bool {
+    const ALERT: [u8; 2] = [21, 3];
+    let mut head = [0; 2];
+    let asked = stream
+        .set_read_timeout(Some(STEP))
+        .and_then(|()| stream.write_all(&[0; 16]))
+        .and_then(|()| stream.read_exact(&mut head));
+    asked.is_ok() && head == ALERT
+}
