@@ -36,6 +36,9 @@ const PACE: Duration = Duration::from_millis(1);
 /// Maximum time that a thread waits before it looks whether it must end, and whether the table
 /// still exists.
 const TURN: Duration = Duration::from_millis(200);
+/// The reason why a table is not exported, as it is in `bridge.links`.
+const MISSING: &str = "the table does not exist";
+
 /// Arguments of `export`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -78,6 +81,9 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         "exporting {what} as host {host}; links: subscriber watch {}",
         links.name()
     ));
+    for table in args.tables.iter().filter(|table| *table != "*") {
+        lock(&links.add(table, "")).set(State::Waiting, MISSING);
+    }
     let is_stopping = Arc::new(AtomicBool::new(false));
     let mut exported: BTreeMap<String, JoinHandle<()>> = BTreeMap::new();
     loop {
@@ -93,11 +99,14 @@ pub fn run(args: &Args) -> Result<(), CliError> {
             let (session, is_stopping) = (net.session().clone(), Arc::clone(&is_stopping));
             let thread = thread::Builder::new().name(table.clone()).spawn(move || {
                 let outcome = export(&session, &origin, &link, &is_stopping);
-                let mut status = lock(&link);
+                let mut link = lock(&link);
                 match outcome {
-                    Ok(()) => status.set(State::Waiting, "the table does not exist"),
-                    Err(error) => status.set(State::Refused, &error.to_string()),
-                };
+                    Ok(()) => drop(link.set(State::Waiting, MISSING)),
+                    Err(error) if link.set(State::Refused, &error.to_string()) => {
+                        status(format_args!("{}: not exported: {error}", link.table));
+                    }
+                    Err(_) => {}
+                }
             });
             let thread = thread.map_err(|error| CliError::new(1, cli::start_error(&error)))?;
             exported.insert(table, thread);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -203,10 +203,15 @@ impl Follower {
             let due = [self.retry_at, self.choose_at].into_iter().flatten();
             let due = due.fold(self.next_maintenance, Instant::min);
             let time = due.saturating_duration_since(now).min(TURN);
-            match self.events.recv_timeout(time) {
-                Ok(event) => self.event(event)?,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            if let Ok(event) = self.events.recv_timeout(time) {
+                self.event(event)?;
+            }
+            // Before the silence is judged: applying an update may have taken long.
+            for _ in 0..MAX_HEADS {
+                let Ok(event) = self.events.try_recv() else {
+                    break;
+                };
+                self.event(event)?;
             }
             let now = Instant::now();
             if self.choose_at.is_some_and(|at| at <= now) {
@@ -424,8 +429,8 @@ impl Follower {
         let (state, error) = self.state(now);
         if let Some(publisher) = self.replica.publisher() {
             match state {
-                State::Stale | State::Connecting => publisher.end_input(),
-                _ => publisher.resume_input(),
+                State::Following | State::Resyncing => publisher.resume_input(),
+                _ => publisher.end_input(),
             }
         }
         let mut link = lock(&self.link);
