@@ -13,8 +13,10 @@ use cli::CliError;
 pub enum Part {
     /// The liveliness token of an exported table.
     Alive,
-    /// Heads: sent after commits, and returned to queries.
+    /// Heads without rows: sent after commits, and returned to queries.
     Head,
+    /// The same heads, with the rows that were written since the last one if they are few.
+    Delta,
     /// Requests and replies.
     Changes,
 }
@@ -24,6 +26,7 @@ impl Part {
         match self {
             Self::Alive => "alive",
             Self::Head => "head",
+            Self::Delta => "delta",
             Self::Changes => "changes",
         }
     }

@@ -1,4 +1,8 @@
 //! Heads: tell importers that a table has another version.
+//!
+//! Each head is published under two keys, and an importer subscribes to one of them. Under the second
+//! one it carries the rows that were written since the last head, if they are few. An importer with
+//! a slow link takes the first one, so that rows that it cannot use do not fill the link.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +23,10 @@ const PLAIN_HEADS: u32 = 15;
 
 /// Sends the heads of a table, and returns the last one to queries.
 pub struct Heads<'s> {
-    publisher: zenoh::pubsub::Publisher<'s>,
+    /// Publishes heads without rows.
+    plain: zenoh::pubsub::Publisher<'s>,
+    /// Publishes heads with rows.
+    deltas: zenoh::pubsub::Publisher<'s>,
     _queryable: Queryable<()>,
     last: Arc<Mutex<Vec<u8>>>,
     link: Arc<Mutex<Status>>,
@@ -27,7 +34,7 @@ pub struct Heads<'s> {
     sent: Position,
     schema: u64,
     /// Number of heads that are sent without rows.
-    plain: u32,
+    pause: u32,
     /// Time of the last commit by the clock of this host, if the commit was observed.
     committed_ns: u64,
 }
@@ -39,12 +46,14 @@ impl<'s> Heads<'s> {
         table: &UntypedReader,
         link: &Arc<Mutex<Status>>,
     ) -> Result<Self, Failure> {
-        let publisher = session
-            .declare_publisher(origin.key(Part::Head))
-            .congestion_control(CongestionControl::Drop)
-            .priority(Priority::InteractiveHigh)
-            .express(true)
-            .wait()?;
+        let publisher = |part| {
+            session
+                .declare_publisher(origin.key(part))
+                .congestion_control(CongestionControl::Drop)
+                .priority(Priority::InteractiveHigh)
+                .express(true)
+                .wait()
+        };
         let last = Arc::new(Mutex::new(Vec::new()));
         let answered = Arc::clone(&last);
         let key = origin.key(Part::Head);
@@ -57,13 +66,14 @@ impl<'s> Heads<'s> {
             })
             .wait()?;
         let heads = Self {
-            publisher,
+            plain: publisher(Part::Head)?,
+            deltas: publisher(Part::Delta)?,
             _queryable: queryable,
             last,
             link: Arc::clone(link),
             sent: table.position()?,
             schema: table.schema()?.fingerprint(),
-            plain: 0,
+            pause: 0,
             committed_ns: 0,
         };
         let head = heads.head(table, heads.sent, None)?;
@@ -71,15 +81,15 @@ impl<'s> Heads<'s> {
         Ok(heads)
     }
 
-    /// Sends a head, with the rows that were written since the last one if they are few.
+    /// Sends a head to all importers.
     pub fn send(
         &mut self,
         table: &UntypedReader,
         has_news: bool,
         is_removed: bool,
     ) -> Result<(), Failure> {
-        let has_readers = self.publisher.matching_status().wait()?.matching();
-        let (position, delta) = match has_news && has_readers {
+        let with_rows = self.deltas.matching_status().wait()?.matching();
+        let (position, delta) = match has_news && with_rows {
             true => self.changes(table)?,
             false => (table.position()?, None),
         };
@@ -94,16 +104,17 @@ impl<'s> Heads<'s> {
         if is_removed {
             head.publisher = Publisher::Closed;
         }
+        let mut sent_bytes = 0;
+        if with_rows {
+            sent_bytes += put(&self.deltas, head.to_bytes());
+        }
+        head.delta = None;
         let bytes = head.to_bytes();
-        lock(&self.link).sent_head(&head, if has_readers { bytes.len() } else { 0 });
-        if head.delta.take().is_some() {
-            *lock(&self.last) = head.to_bytes();
-        } else {
-            lock(&self.last).clone_from(&bytes);
+        lock(&self.last).clone_from(&bytes);
+        if self.plain.matching_status().wait()?.matching() {
+            sent_bytes += put(&self.plain, bytes);
         }
-        if has_readers && let Err(error) = self.publisher.put(bytes).wait() {
-            tracing::debug!("a head was not sent: {error}");
-        }
+        lock(&self.link).sent_head(&head, sent_bytes);
         Ok(())
     }
 
@@ -135,15 +146,15 @@ impl<'s> Heads<'s> {
     /// Returns the current position, and the slots that were written since the last head if they
     /// are few.
     fn changes(&mut self, table: &UntypedReader) -> Result<(Position, Option<Delta>), Failure> {
-        if self.plain > 0 {
-            self.plain -= 1;
+        if self.pause > 0 {
+            self.pause -= 1;
             return Ok((table.position()?, None));
         }
         let changes = table.changed_slots(self.sent)?;
         let position = changes.position();
         let row_bytes = changes.schema().row_size();
         if changes.is_complete() || changes.slots().len() * row_bytes > MAX_DELTA_BYTES {
-            self.plain = PLAIN_HEADS;
+            self.pause = PLAIN_HEADS;
             return Ok((position, None));
         }
         let rows = changes.bytes().chunks_exact(changes.stride());
@@ -154,4 +165,13 @@ impl<'s> Heads<'s> {
         };
         Ok((position, Some(Delta { from: self.sent.version(), entries })))
     }
+}
+
+/// Publishes a head, and returns its length.
+fn put(publisher: &zenoh::pubsub::Publisher<'_>, bytes: Vec<u8>) -> usize {
+    let length = bytes.len();
+    if let Err(error) = publisher.put(bytes).wait() {
+        tracing::debug!("a head was not sent: {error}");
+    }
+    length
 }

@@ -32,14 +32,21 @@ const TURN: Duration = Duration::from_millis(200);
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 /// Maximum pause.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// Time for a reply.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a reply. A slow link may need it for the pieces that are requested at once.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A reply within this time allows more requests at once.
 const QUICK: Duration = Duration::from_millis(100);
 /// Maximum length of a message. Longer ones are ignored.
 const MAX_BYTES: usize = 16 << 20;
 /// Maximum number of heads that wait for this thread. Further heads are dropped.
 const MAX_HEADS: usize = 256;
+/// Number of requests within [`REST`] after which rows are not taken with heads any more, because
+/// too many of them are lost.
+const MAX_GAPS: u32 = 3;
+/// Time after which rows are taken with heads again. It doubles each time, up to [`MAX_REST`].
+const REST: Duration = Duration::from_secs(5);
+/// Maximum of that time.
+const MAX_REST: Duration = Duration::from_secs(60);
 /// Interval of reports about a long answer.
 const REPORT: Duration = Duration::from_secs(5);
 
@@ -91,8 +98,8 @@ pub struct Follower {
     link: Arc<Mutex<Status>>,
     events: Receiver<Event>,
     sender: Sender<Event>,
-    queued_heads: Arc<AtomicUsize>,
-    _subscribers: [Subscriber<()>; 2],
+    _tokens: Subscriber<()>,
+    heads: Heads,
     /// The exporters of the wanted table that are alive.
     exporters: BTreeSet<Origin>,
     /// The exporter that is followed, also while it is not alive.
@@ -124,24 +131,7 @@ impl Follower {
             |error| CliError::new(1, format!("cannot subscribe to {wanted}: zenoh: {error}"));
         let (sender, events) = mpsc::channel();
         let (host, table) = (wanted.host.as_deref(), Some(&*wanted.table));
-        let queued_heads = Arc::new(AtomicUsize::new(0));
-        let (of_heads, queued) = (sender.clone(), Arc::clone(&queued_heads));
-        let heads = session
-            .declare_subscriber(keys::all(host, table, Part::Head))
-            .callback(move |sample| {
-                let Some(origin) = Origin::of_key(sample.key_expr(), Part::Head) else {
-                    return;
-                };
-                if sample.payload().len() > MAX_BYTES || queued.load(Ordering::Relaxed) >= MAX_HEADS
-                {
-                    return;
-                }
-                queued.fetch_add(1, Ordering::Relaxed);
-                let bytes = sample.payload().to_bytes().into_owned();
-                let _ended = of_heads.send(Event::Head { origin, bytes });
-            })
-            .wait()
-            .map_err(&failed)?;
+        let heads = Heads::new(session, &wanted, &sender).map_err(&failed)?;
         let of_tokens = sender.clone();
         let tokens = session
             .liveliness()
@@ -164,8 +154,8 @@ impl Follower {
             link,
             events,
             sender,
-            queued_heads,
-            _subscribers: [heads, tokens],
+            _tokens: tokens,
+            heads,
             exporters: BTreeSet::new(),
             origin: None,
             choose_at: None,
@@ -223,6 +213,9 @@ impl Follower {
                 let actions = self.machine.retry();
                 self.act(actions)?;
             }
+            if let Err(error) = self.heads.turn(&self.session, &self.wanted, &self.sender, now) {
+                tracing::warn!("cannot subscribe to {}: zenoh: {error}", self.wanted);
+            }
             self.report(now);
             if self.next_maintenance <= now {
                 self.next_maintenance = now + MAINTENANCE_INTERVAL;
@@ -248,7 +241,7 @@ impl Follower {
                 }
             }
             Event::Head { origin, bytes } => {
-                self.queued_heads.fetch_sub(1, Ordering::Relaxed);
+                self.heads.queued.fetch_sub(1, Ordering::Relaxed);
                 if self.origin.as_ref() != Some(&origin) {
                     return Ok(());
                 }
@@ -286,7 +279,11 @@ impl Follower {
             self.committed = (head.position, head.committed_ns);
         }
         lock(&self.link).head(&head);
+        let had_rows = head.delta.is_some() && !self.machine.is_fetching();
         let actions = self.machine.head(head);
+        if had_rows && self.machine.is_fetching() {
+            self.heads.missed();
+        }
         self.act(actions)
     }
 
@@ -489,6 +486,91 @@ impl Follower {
         }
         (State::Following, String::new())
     }
+}
+
+/// The subscription to heads, with rows or without.
+struct Heads {
+    subscriber: Subscriber<()>,
+    /// Number of heads that wait for the thread.
+    queued: Arc<AtomicUsize>,
+    part: Part,
+    /// Number of requests since `since` that rows with heads should have made unnecessary.
+    gaps: u32,
+    since: Instant,
+    rest: Duration,
+}
+
+impl Heads {
+    fn new(session: &Session, wanted: &Wanted, sender: &Sender<Event>) -> zenoh::Result<Self> {
+        let queued = Arc::new(AtomicUsize::new(0));
+        let part = Part::Delta;
+        Ok(Self {
+            subscriber: subscribe(session, wanted, part, sender, &queued)?,
+            queued,
+            part,
+            gaps: 0,
+            since: Instant::now(),
+            rest: REST,
+        })
+    }
+
+    /// Notes that the rows of a head could not be applied.
+    fn missed(&mut self) {
+        self.gaps += 1;
+    }
+
+    /// Changes to heads without rows if rows are lost, and back after a while.
+    fn turn(
+        &mut self,
+        session: &Session,
+        wanted: &Wanted,
+        sender: &Sender<Event>,
+        now: Instant,
+    ) -> zenoh::Result<()> {
+        let elapsed = now.saturating_duration_since(self.since);
+        let next = match self.part {
+            Part::Delta if self.gaps >= MAX_GAPS => Part::Head,
+            Part::Delta => {
+                if elapsed >= REST {
+                    (self.gaps, self.since) = (0, now);
+                }
+                return Ok(());
+            }
+            _ if elapsed >= self.rest => {
+                self.rest = (self.rest * 2).min(MAX_REST);
+                Part::Delta
+            }
+            _ => return Ok(()),
+        };
+        // The old subscription ends when it is replaced.
+        self.subscriber = subscribe(session, wanted, next, sender, &self.queued)?;
+        (self.part, self.gaps, self.since) = (next, 0, now);
+        Ok(())
+    }
+}
+
+fn subscribe(
+    session: &Session,
+    wanted: &Wanted,
+    part: Part,
+    sender: &Sender<Event>,
+    queued: &Arc<AtomicUsize>,
+) -> zenoh::Result<Subscriber<()>> {
+    let (sender, queued) = (sender.clone(), Arc::clone(queued));
+    session
+        .declare_subscriber(keys::all(wanted.host.as_deref(), Some(&wanted.table), part))
+        .callback(move |sample| {
+            let Some(origin) = Origin::of_key(sample.key_expr(), part) else {
+                return;
+            };
+            if sample.payload().len() > MAX_BYTES || queued.load(Ordering::Relaxed) >= MAX_HEADS {
+                return;
+            }
+            queued.fetch_add(1, Ordering::Relaxed);
+            let bytes = sample.payload().to_bytes().into_owned();
+            let _ended = sender.send(Event::Head { origin, bytes });
+        })
+        .wait()
 }
 
 /// The reason why a table is not followed any more.
