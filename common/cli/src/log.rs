@@ -5,7 +5,9 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
 use anstream::{AutoStream, ColorChoice};
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::writer::MakeWriterExt;
 
 /// Maximum number of bytes that are held back. Later bytes are dropped.
 const MAX_BYTES: usize = 64 * 1024;
@@ -13,13 +15,16 @@ const MAX_BYTES: usize = 64 * 1024;
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
 /// Sends logs to stderr: warnings by default, one more level with each `-v`, or the level that
-/// `RUST_LOG` names.
+/// `RUST_LOG` names. By default zenoh's warnings are left out: it logs each failed attempt to connect.
 pub(crate) fn init(verbose: u8) {
     let levels = [LevelFilter::WARN, LevelFilter::INFO, LevelFilter::DEBUG, LevelFilter::TRACE];
     let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
+    let is_default = verbose == 0 && level.is_none();
     let logs = tracing_subscriber::fmt()
         .with_max_level(level.unwrap_or(levels[usize::from(verbose.min(3))]))
-        .with_writer(|| Logs)
+        .with_writer((|| Logs).with_filter(move |event| {
+            !is_default || *event.level() == Level::ERROR || !event.target().starts_with("zenoh")
+        }))
         .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never)
         .with_target(false)
         .without_time();
