@@ -19,10 +19,11 @@ use cli::{CliError, Shutdown, complete, status};
 use common::{Error, UntypedReader};
 use zenoh::{Session, Wait};
 
+use crate::connect;
 use crate::keys::{self, Origin, Part};
 use crate::links::{Links, State, Status, lock};
 use crate::metrics;
-use crate::net::{self, Net};
+use crate::net;
 use answers::Answers;
 use heads::Heads;
 
@@ -72,8 +73,10 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let server = Server::bind(args.metrics.as_ref())?;
     let mut service = Service::of_environment();
     service.begin("connecting");
-    let net = Net::open(&args.net)?;
     let mut links = Links::open()?;
+    let Some(net) = connect::open(&args.net, &stop, || Ok(links.publish()?))? else {
+        return Ok(links.close()?);
+    };
     let _metrics = server.map(|server| metrics::serve(server, links.rows())).transpose()?;
     let instance = keys::random();
     let what = if is_all { "all tables".to_owned() } else { args.tables.join(", ") };

@@ -15,6 +15,7 @@ use cli::{CliError, Shutdown, complete, status};
 use common::Error;
 use common::publisher::MAX_CAPACITY;
 
+use crate::connect;
 use crate::keys;
 use crate::links::{Links, State, Status, lock};
 use crate::metrics;
@@ -84,6 +85,7 @@ fn wanted(text: &str) -> Result<Wanted, String> {
 /// The thread of a table.
 struct Import {
     name: String,
+    wanted: Wanted,
     link: Arc<Mutex<Status>>,
     thread: JoinHandle<Result<(), CliError>>,
 }
@@ -109,8 +111,17 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         let settings = Settings { name, mode: args.mode, group: args.group };
         replicas.push((wanted.clone(), Replica::open(settings)?));
     }
-    let net = Arc::new(Net::open(&args.net)?);
     let mut links = Links::open()?;
+    let turn = || {
+        links.publish()?;
+        replicas.iter_mut().try_for_each(|(_, replica)| replica.maintain())?;
+        Ok(())
+    };
+    let Some(net) = connect::open(&args.net, &stop, turn)? else {
+        replicas.into_iter().try_for_each(|(_, replica)| replica.close(args.keep))?;
+        return Ok(links.close()?);
+    };
+    let net = Arc::new(net);
     let _metrics = server.map(|server| metrics::serve(server, links.rows())).transpose()?;
     let is_stopping = Arc::new(AtomicBool::new(false));
     let mut imports = Vec::new();
@@ -122,14 +133,19 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         ));
         let link = links.add(&name, &wanted.to_string());
         lock(&link).set(State::Connecting, "");
-        let follower =
-            Follower::new(net.session(), wanted, replica, args.max_rows, Arc::clone(&link))?;
+        let follower = Follower::new(
+            net.session(),
+            wanted.clone(),
+            replica,
+            args.max_rows,
+            Arc::clone(&link),
+        )?;
         let (is_stopping, keep) = (Arc::clone(&is_stopping), args.keep);
         let thread = thread::Builder::new()
             .name(name.clone())
             .spawn(move || follower.run(&is_stopping, keep))
             .map_err(|error| CliError::new(1, cli::start_error(&error)))?;
-        imports.push(Import { name, link, thread });
+        imports.push(Import { name, wanted, link, thread });
     }
     let mut diagnosis = Diagnosis::new(&net);
     let outcome = loop {
@@ -187,11 +203,10 @@ impl Diagnosis {
         match self.running.take_if(|running| running.is_finished()) {
             Some(ended) => {
                 let found = ended.join().unwrap_or_default();
-                let found = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 for import in lost() {
-                    let mut link = lock(&import.link);
-                    if !found.is_empty() && link.explain(&found) {
-                        status(format_args!("{}: {found}", import.name));
+                    let why = explain(&found, &import.wanted);
+                    if lock(&import.link).explain(&why) {
+                        status(format_args!("{}: {why}", import.name));
                     }
                 }
                 self.next = Instant::now() + PATIENCE;
@@ -207,4 +222,19 @@ impl Diagnosis {
             None => {}
         }
     }
+}
+
+/// Returns why no exporter of a table can be reached.
+fn explain(found: &[net::Diagnosis], wanted: &Wanted) -> String {
+    if found.is_empty() {
+        return format!("no bridge that exports {wanted} has connected");
+    }
+    let reasons = found.iter().map(|found| match found.cause {
+        net::Cause::Connected => format!(
+            "{}: connected, but there is no table {wanted}: start `bridge export` there, correct the name, or allow its keys in the access control",
+            found.endpoint
+        ),
+        _ => found.to_string(),
+    });
+    reasons.collect::<Vec<_>>().join("; ")
 }

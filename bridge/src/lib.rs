@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use clap::{Parser, Subcommand};
 use cli::{CliError, Completions, Global, Manual};
 
+mod connect;
 mod export;
 mod import;
 mod keys;

@@ -1,8 +1,12 @@
-//! The session of zenoh: where it listens and connects, TLS, and why nobody answers.
+//! The session of zenoh: endpoints, TLS, and the cause if an endpoint does not answer.
 //!
-//! In peer mode zenoh reports neither a wrong address nor a refused certificate: the session opens,
-//! retries in the background, and sees no tables. [`Net::diagnose`] finds the cause: it connects to
-//! each endpoint by a short session that fails at the first error.
+//! A session is a client of its only `--connect` endpoint, or a peer of several. A router passes
+//! tables between clients and from clients to peers, but nothing between two peers. A client has to
+//! be opened again until its endpoint answers; a peer opens at once and connects in the background.
+//!
+//! A client logs why it cannot connect, and a peer reports neither a wrong address nor a refused
+//! certificate. [`Net::diagnose`] finds the cause: it connects to each endpoint by a short session
+//! that fails at the first error.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -20,8 +24,7 @@ use zenoh::{Config, Session, Wait};
 const NETWORK: &str = "Network";
 
 /// Settings that replace zenoh's defaults. A configuration file overrides them.
-const DEFAULTS: [(&str, &str); 7] = [
-    ("mode", r#""peer""#),
+const DEFAULTS: [(&str, &str); 6] = [
     // zenoh's default of a peer is every interface.
     ("listen/endpoints", "[]"),
     ("scouting/multicast/enabled", "false"),
@@ -33,9 +36,12 @@ const DEFAULTS: [(&str, &str); 7] = [
     // Fields of `connect/retry` cannot be set one by one.
     (
         "connect/retry",
-        r#"{"period_init_ms": 100, "period_max_ms": 500, "period_increase_factor": 2}"#,
+        r#"{"period_init_ms": 100, "period_max_ms": 500, "period_increase_factor": 2.0}"#,
     ),
 ];
+
+/// Time between two attempts to open a client.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// Time limit of each of the four steps of a diagnosis: lookup, TCP, zenoh, the other protocol.
 const STEP: Duration = Duration::from_millis(1500);
@@ -50,8 +56,9 @@ pub struct Args {
     #[arg(long, value_name = "ENDPOINT", value_delimiter = ',', value_parser = endpoint)]
     pub listen: Vec<String>,
 
-    /// Connect to a bridge or a router of zenoh at this address, again and again until it answers:
-    /// HOST:PORT, `tcp/HOST:PORT` or `tls/HOST:PORT`; repeatable
+    /// Connect to a bridge or a router of zenoh at this address, and retry until it answers:
+    /// HOST:PORT, `tcp/HOST:PORT` or `tls/HOST:PORT`; repeatable for bridges. Through a router only
+    /// sides with one --connect and no --listen see all tables
     #[arg(long, value_name = "ENDPOINT", value_delimiter = ',', value_parser = endpoint)]
     pub connect: Vec<String>,
 
@@ -85,6 +92,7 @@ impl Args {
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(|error| unread(path, &error))?;
                 Config::from_json5(&text).map_err(|error| {
+                    let error = without_place(&error.to_string());
                     CliError::new(5, format!("bad configuration: {}: {error}", path.display()))
                 })?
             }
@@ -103,6 +111,13 @@ impl Args {
                 set(&mut config, key, &Value::from(endpoints.clone()).to_string())?;
             }
         }
+        if get(&config, "mode").is_null() {
+            let count = |which| endpoints(&config, which).len();
+            let scouts = get(&config, "scouting/multicast/enabled") == true;
+            let is_client = count("listen") == 0 && count("connect") == 1 && !scouts;
+            let mode = if is_client { "client" } else { "peer" };
+            set(&mut config, "mode", &Value::from(mode).to_string())?;
+        }
         if self.mtls {
             set(&mut config, "transport/link/tls/enable_mtls", "true")?;
         }
@@ -114,7 +129,7 @@ impl Args {
         for (name, path, label) in ca.into_iter().chain(own).chain(keys) {
             if let Some(path) = path {
                 let path = pem(path, label)?;
-                // A file given by an option replaces one that is part of the configuration.
+                // A file given by an option replaces a certificate inside the configuration.
                 set(&mut config, &format!("transport/link/tls/{name}_base64"), "null")?;
                 set(&mut config, &format!("transport/link/tls/{name}"), &path)?;
             }
@@ -122,16 +137,16 @@ impl Args {
         if has_tls(&config, "connect_certificate") {
             present_certificate(&mut config)?;
         }
-        check(&config)?;
+        check(&config, self.mtls)?;
         Ok(config)
     }
 }
 
 /// Sets one value of a configuration, which is JSON.
 fn set(config: &mut Config, key: &str, value: &str) -> Result<(), CliError> {
-    config
-        .insert_json5(key, value)
-        .map_err(|error| CliError::new(2, format!("bad configuration: {key} = {value}: {error}")))
+    config.insert_json5(key, value).map_err(|error| {
+        CliError::new(2, without_place(&format!("bad configuration: {key} = {value}: {error}")))
+    })
 }
 
 /// Returns the JSON of a value of a configuration.
@@ -147,8 +162,8 @@ fn has_tls(config: &Config, name: &str) -> bool {
         .any(|suffix| !get(config, &format!("transport/link/tls/{name}{suffix}")).is_null())
 }
 
-/// Returns the path of a PEM file as JSON, after a look at its content: zenoh does not report a
-/// bad file that it needs to connect.
+/// Checks a PEM file and returns its path as JSON. zenoh does not report a bad file that it needs
+/// to connect.
 fn pem(path: &Path, label: &str) -> Result<String, CliError> {
     let text = std::fs::read(path).map_err(|error| unread(path, &error))?;
     let text = String::from_utf8_lossy(&text);
@@ -166,8 +181,8 @@ fn unread(path: &Path, error: &io::Error) -> CliError {
     CliError::new(5, format!("cannot read: {}: {error}", path.display()))
 }
 
-/// Makes each TLS endpoint of `connect` present the own certificate. zenoh has one switch for this
-/// and for the demand of a listener; only endpoints have one each.
+/// Makes each TLS endpoint of `connect` present the own certificate. zenoh's setting `enable_mtls`
+/// also makes listeners demand certificates, so it is set per endpoint.
 fn present_certificate(config: &mut Config) -> Result<(), CliError> {
     fn present(value: &mut Value) {
         match value {
@@ -198,7 +213,7 @@ fn endpoints(config: &Config, which: &str) -> Vec<String> {
     }
     let mode = get(config, "mode");
     let mut all = get(config, &format!("{which}/endpoints"));
-    if let Some(of_mode) = mode.as_str().and_then(|mode| all.get_mut(mode)) {
+    if let Some(of_mode) = all.get_mut(mode.as_str().unwrap_or("peer")) {
         all = of_mode.take();
     }
     let mut found = Vec::new();
@@ -207,7 +222,7 @@ fn endpoints(config: &Config, which: &str) -> Vec<String> {
 }
 
 /// Refuses a configuration that could never connect to anything.
-fn check(config: &Config) -> Result<(), CliError> {
+fn check(config: &Config, mtls: bool) -> Result<(), CliError> {
     let wrong = |message: String| Err(CliError::new(2, message));
     let (listen, connect) = (endpoints(config, "listen"), endpoints(config, "connect"));
     let scouts = get(config, "scouting/multicast/enabled") == true;
@@ -217,26 +232,45 @@ fn check(config: &Config) -> Result<(), CliError> {
                 .to_owned(),
         );
     }
-    if let Some(endpoint) = listen.iter().find(|endpoint| endpoint.starts_with("tls/")) {
-        if !has_tls(config, "listen_certificate") || !has_tls(config, "listen_private_key") {
+    let mut all = listen.iter().chain(&connect);
+    if let Some(endpoint) = all.find(|endpoint| !matches!(parts(endpoint).0, "tcp" | "tls")) {
+        return wrong(format!("unknown protocol: {endpoint}: use tcp/HOST:PORT or tls/HOST:PORT"));
+    }
+    let has_certificate = |side: &str| {
+        has_tls(config, &format!("{side}_certificate"))
+            && has_tls(config, &format!("{side}_private_key"))
+    };
+    let demands = get(config, "transport/link/tls/enable_mtls") == true;
+    for endpoint in &listen {
+        let is_tls = endpoint.starts_with("tls/");
+        if mtls && !is_tls {
+            return wrong(format!("cannot listen: {endpoint}: --mtls needs tls/HOST:PORT"));
+        }
+        if is_tls && !has_certificate("listen") {
             return wrong(format!(
                 "cannot listen: {endpoint}: TLS needs a certificate and its key; use --tls-cert and --tls-key"
             ));
         }
-        let demands = get(config, "transport/link/tls/enable_mtls") == true;
-        if demands && !has_tls(config, "root_ca_certificate") {
+        if is_tls && demands && !has_tls(config, "root_ca_certificate") {
             return wrong(format!(
                 "cannot listen: {endpoint}: --mtls needs the certificate that signed those of the other sides; use --tls-ca"
             ));
         }
     }
-    // The name that zenoh compares with the certificate would have brackets.
-    match connect.iter().find(|endpoint| endpoint.starts_with("tls/[")) {
-        Some(endpoint) => wrong(format!(
-            "cannot connect: {endpoint}: zenoh checks no certificate for an IPv6 address; use a host name"
-        )),
-        None => Ok(()),
+    for endpoint in connect.iter().filter(|endpoint| endpoint.starts_with("tls/")) {
+        // The name that zenoh compares with the certificate would have brackets.
+        if endpoint.starts_with("tls/[") {
+            return wrong(format!(
+                "cannot connect: {endpoint}: zenoh checks no certificate for an IPv6 address; use a host name"
+            ));
+        }
+        if demands && !has_certificate("connect") {
+            return wrong(format!(
+                "cannot connect: {endpoint}: --mtls needs a certificate of this side too; use --tls-cert and --tls-key"
+            ));
+        }
     }
+    Ok(())
 }
 
 /// Parses an endpoint: HOST:PORT, `tcp/HOST:PORT` or `tls/HOST:PORT`.
@@ -281,13 +315,18 @@ pub struct Net {
 }
 
 impl Net {
-    /// Opens a session. Warns about each endpoint off this host without TLS. In peer mode this
-    /// succeeds, after half a second, if no other side is there yet: the session retries.
+    /// Opens a session. Warns about each endpoint off this host without TLS. A peer opens, after
+    /// half a second, even if no other side is there yet. A client opens when its endpoint answers:
+    /// after each failed attempt `keep_trying` receives the causes and decides if there is another
+    /// one, after half a second.
     ///
     /// # Errors
-    /// Wrong options or files; an address to listen at that is in use or not of this host; in
-    /// client mode also an address that does not answer.
-    pub fn open(args: &Args) -> Result<Self, CliError> {
+    /// Wrong options or files; an address to listen at that is in use or not of this host; a client
+    /// whose endpoint does not answer, when `keep_trying` returns false.
+    pub fn open(
+        args: &Args,
+        mut keep_trying: impl FnMut(&[Diagnosis]) -> bool,
+    ) -> Result<Self, CliError> {
         let config = args.config()?;
         let (listen, connect) = (endpoints(&config, "listen"), endpoints(&config, "connect"));
         for endpoint in listen.iter().chain(&connect).filter(|endpoint| is_exposed(endpoint)) {
@@ -295,9 +334,23 @@ impl Net {
                 "warning: {endpoint}: without TLS, everyone on the way can read and change the tables; use tls/HOST:PORT"
             ));
         }
-        match zenoh::open(config.clone()).wait() {
-            Ok(session) => Ok(Self { session, config }),
-            Err(error) => Err(CliError::new(1, open_error(&config, &listen, &error.to_string()))),
+        loop {
+            let error = match zenoh::open(config.clone()).wait() {
+                Ok(session) => return Ok(Self { session, config }),
+                Err(error) => without_place(&error.to_string()),
+            };
+            if let Some(message) = listen.iter().find_map(|endpoint| listen_error(endpoint)) {
+                return Err(CliError::new(1, message));
+            }
+            if !is_client(&config) {
+                return Err(CliError::new(1, format!("cannot open a session of zenoh: {error}")));
+            }
+            let causes = diagnose(&config);
+            if !keep_trying(&causes) {
+                let causes: Vec<_> = causes.iter().map(Diagnosis::to_string).collect();
+                return Err(CliError::new(1, format!("cannot connect: {}", causes.join("; "))));
+            }
+            thread::sleep(RETRY);
         }
     }
 
@@ -313,25 +366,21 @@ impl Net {
     }
 }
 
-/// Explains why a session could not be opened.
-fn open_error(config: &Config, listen: &[String], error: &str) -> String {
-    for endpoint in listen {
-        match TcpListener::bind(parts(endpoint).1) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                return format!(
-                    "cannot listen: {endpoint}: another program uses this port; end it, or choose another port"
-                );
-            }
-            Err(error) => return format!("cannot listen: {endpoint}: {error}"),
-            Ok(_) => {}
+/// Returns true if the session is a client.
+fn is_client(config: &Config) -> bool {
+    get(config, "mode") == "client"
+}
+
+/// Explains why an address to listen at is not available.
+fn listen_error(endpoint: &str) -> Option<String> {
+    let error = TcpListener::bind(parts(endpoint).1).err()?;
+    let reason = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program uses this port; end it, or choose another port".to_owned()
         }
-    }
-    let mut causes = diagnose(config);
-    causes.retain(|diagnosis| diagnosis.cause != Cause::Connected);
-    match causes.first() {
-        Some(cause) => format!("cannot connect: {cause}"),
-        None => format!("cannot open a session of zenoh: {}", without_place(error)),
-    }
+        _ => error.to_string(),
+    };
+    Some(format!("cannot listen: {endpoint}: {reason}"))
 }
 
 /// Returns a message of zenoh without the places in zenoh's sources.
@@ -341,11 +390,13 @@ fn without_place(error: &str) -> String {
     kept.collect::<Vec<_>>().join(" at ")
 }
 
-/// Why an endpoint does not answer.
+/// The cause why an endpoint does not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// It answers. So the table is not exported there, or access control denies its key.
     Connected,
+    /// It is a router, which passes nothing from other peers to this one.
+    PeerOfRouter,
     /// The name has no address.
     Unresolved(String),
     /// Nothing listens at the port.
@@ -374,10 +425,10 @@ pub enum Cause {
     Other(String),
 }
 
-/// An endpoint, and why it does not answer.
+/// An endpoint with the cause why it does not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// The endpoint, such as `tcp/host:7447`.
+    /// The endpoint, without options: `tcp/host:7447`.
     pub endpoint: String,
     /// The cause.
     pub cause: Cause,
@@ -385,10 +436,11 @@ pub struct Diagnosis {
 
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (protocol, address) = parts(&self.endpoint);
-        write!(f, "{protocol}/{address}: ")?;
+        let address = parts(&self.endpoint).1;
+        write!(f, "{}: ", self.endpoint)?;
         match &self.cause {
             Cause::Connected => f.write_str("connected"),
+            Cause::PeerOfRouter => f.write_str("connected, but a router passes no tables between two peers; use a single --connect and no --listen on one of the sides"),
             Cause::Unresolved(error) => write!(f, "the name has no address ({error}); correct the name, or check the name server"),
             Cause::Refused => f.write_str("connection refused: nothing listens at this port; start the other side, or correct the address"),
             Cause::NoAnswer => f.write_str("no answer; check that the other host runs, and that no firewall drops the packets"),
@@ -407,8 +459,12 @@ impl fmt::Display for Diagnosis {
 }
 
 fn diagnose(config: &Config) -> Vec<Diagnosis> {
-    let endpoints = endpoints(config, "connect").into_iter();
-    endpoints.map(|endpoint| Diagnosis { cause: examine(config, &endpoint), endpoint }).collect()
+    let each = |endpoint: String| {
+        let (protocol, address) = parts(&endpoint);
+        let cause = examine(config, &endpoint);
+        Diagnosis { endpoint: format!("{protocol}/{address}"), cause }
+    };
+    endpoints(config, "connect").into_iter().map(each).collect()
 }
 
 /// Finds the cause for one endpoint, from the lowest layer up.
@@ -420,7 +476,8 @@ fn examine(config: &Config, endpoint: &str) -> Cause {
         Err(cause) => return cause,
     };
     let error = match probe(config, endpoint) {
-        Ok(()) => return Cause::Connected,
+        Ok(true) if !is_client(config) => return Cause::PeerOfRouter,
+        Ok(_) => return Cause::Connected,
         Err(error) => error,
     };
     match cause_of(&error) {
@@ -454,7 +511,7 @@ fn cause_of(error: &str) -> Cause {
     }
 }
 
-/// Looks up an address in a thread of its own, because the lookup has no time limit.
+/// Looks up an address in a separate thread, because the lookup has no time limit.
 fn resolve(address: &str) -> Result<Vec<SocketAddr>, Cause> {
     let (sender, answer) = mpsc::channel();
     let owned = address.to_owned();
@@ -491,9 +548,10 @@ fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Cause> {
     Err(first)
 }
 
-/// Opens a session to one endpoint that fails at the first error, and closes it. Returns zenoh's
-/// error. Only a peer without retries returns the cause: a client logs it.
-fn probe(config: &Config, endpoint: &str) -> Result<(), String> {
+/// Opens a session to one endpoint that fails at the first error, and closes it. Returns true if the
+/// other side is a router, or zenoh's error. Only a peer without retries returns an error with the
+/// cause.
+fn probe(config: &Config, endpoint: &str) -> Result<bool, String> {
     let mut config = config.clone();
     let limit = STEP.as_millis().to_string();
     let settings = [
@@ -512,7 +570,9 @@ fn probe(config: &Config, endpoint: &str) -> Result<(), String> {
         set(&mut config, key, value).map_err(|error| error.to_string())?;
     }
     let session = zenoh::open(config).wait().map_err(|error| error.to_string())?;
-    session.close().wait().map_err(|error| error.to_string())
+    let is_router = session.info().routers_zid().wait().next().is_some();
+    session.close().wait().map_err(|error| error.to_string())?;
+    Ok(is_router)
 }
 
 /// Returns true if the listener answers bytes that are not TLS with an alert of TLS.
@@ -524,4 +584,75 @@ fn speaks_tls(mut stream: &TcpStream) -> bool {
         .and_then(|()| stream.write_all(&[0; 16]))
         .and_then(|()| stream.read_exact(&mut head));
     asked.is_ok() && head == ALERT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the configuration of a file with this text.
+    fn configured(text: &str) -> Config {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let connect = vec!["tcp/localhost:1".to_owned()];
+        let config = Some(file.path().to_owned());
+        Args { config, connect, ..Args::default() }.config().unwrap()
+    }
+
+    #[test]
+    fn file_overrides_the_defaults() {
+        let config = configured("{}");
+        assert_eq!(get(&config, "mode"), "client");
+        for (key, value) in DEFAULTS {
+            assert_eq!(get(&config, key), serde_json::from_str::<Value>(value).unwrap(), "{key}");
+        }
+        let config = configured(
+            "{ mode: 'client', listen: { endpoints: { client: ['tcp/[::]:0'], peer: ['tcp/a:1'] } },
+               scouting: { multicast: { enabled: true }, gossip: { enabled: true } },
+               transport: { link: { tx: { lease: 2000 } }, unicast: { open_timeout: 3000 } },
+               connect: { retry: { period_init_ms: 7 } } }",
+        );
+        assert_eq!(endpoints(&config, "listen"), ["tcp/[::]:0"]);
+        for key in ["scouting/multicast/enabled", "scouting/gossip/enabled"] {
+            assert_eq!(get(&config, key), true, "{key}");
+        }
+        assert_eq!(get(&config, "transport/link/tx/lease"), 2000);
+        assert_eq!(get(&config, "transport/unicast/open_timeout"), 3000);
+        assert_eq!(get(&config, "connect/retry")["period_init_ms"], 7);
+    }
+
+    #[test]
+    fn options_override_the_file() {
+        let config = configured("{ connect: { endpoints: ['tcp/other:1'] } }");
+        assert_eq!(endpoints(&config, "connect"), ["tcp/localhost:1"]);
+    }
+
+    #[test]
+    fn endpoints_of_groups_are_found() {
+        let mut config = Config::default();
+        let groups =
+            r#"[{"strategy": "allOf", "locators": ["tcp/a:1", "tls/b:1"]}, "tls/c:1#x=y"]"#;
+        set(&mut config, "connect/endpoints", groups).unwrap();
+        assert_eq!(endpoints(&config, "connect"), ["tcp/a:1", "tls/b:1", "tls/c:1#x=y"]);
+        present_certificate(&mut config).unwrap();
+        let expected = ["tcp/a:1", "tls/b:1#enable_mtls=true", "tls/c:1#enable_mtls=true;x=y"];
+        assert_eq!(endpoints(&config, "connect"), expected);
+    }
+
+    #[test]
+    fn only_plain_text_off_this_host_is_exposed() {
+        for endpoint in ["tcp/10.0.0.1:1", "tcp/[::]:1", "tcp/host:1#iface=lo", "udp/10.0.0.1:1"] {
+            assert!(is_exposed(endpoint), "{endpoint}");
+        }
+        for endpoint in ["tcp/127.0.0.2:1", "tcp/[::1]:1", "tcp/localhost:1", "tls/10.0.0.1:1"] {
+            assert!(!is_exposed(endpoint), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn places_in_sources_are_left_out_of_messages() {
+        assert_eq!(without_place("early eof at /a/b.rs:163."), "early eof");
+        assert_eq!(without_place("a at b: c at /x.rs:1. at /y.rs:2."), "a at b: c");
+        assert_eq!(without_place("plain"), "plain");
+    }
 }

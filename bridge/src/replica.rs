@@ -57,6 +57,14 @@ impl Replica {
         self.publisher.as_mut()
     }
 
+    /// Maintains the local table. Call it once a second.
+    ///
+    /// # Errors
+    /// The errors of [`UntypedPublisher::maintain`].
+    pub fn maintain(&mut self) -> Result<(), Error> {
+        self.publisher.as_mut().map_or(Ok(()), UntypedPublisher::maintain)
+    }
+
     /// Commits an update as one transaction. After an error the table is unchanged.
     ///
     /// # Errors

@@ -408,10 +408,7 @@ impl Follower {
     }
 
     fn maintain(&mut self) -> Result<(), Ended> {
-        let Some(publisher) = self.replica.publisher() else {
-            return Ok(());
-        };
-        match publisher.maintain() {
+        match self.replica.maintain() {
             Err(error @ (Error::Lost { .. } | Error::Corrupt { .. })) => Err(Ended::Lost(error)),
             Err(error) => {
                 tracing::warn!("{error}");
