@@ -45,7 +45,7 @@ fn open(args: &Args) -> Net {
     Net::open(args, |_| start.elapsed() < Duration::from_secs(60)).unwrap()
 }
 
-/// The same options for a peer.
+/// Returns the options with an address to listen at, which makes the session a peer.
 fn peer(args: &Args) -> Args {
     let listen = vec![format!("tcp/127.0.0.1:{}", free_port())];
     Args { listen, mtls: false, ..args.clone() }

@@ -15,7 +15,8 @@ const MAX_BYTES: usize = 64 * 1024;
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
 /// Sends logs to stderr: warnings by default, one more level with each `-v`, or the level that
-/// `RUST_LOG` names. By default zenoh's warnings are left out: it logs each failed attempt to connect.
+/// `RUST_LOG` names. The default leaves out zenoh's warnings, because zenoh repeats them with each
+/// attempt to connect.
 pub(crate) fn init(verbose: u8) {
     let levels = [LevelFilter::WARN, LevelFilter::INFO, LevelFilter::DEBUG, LevelFilter::TRACE];
     let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
