@@ -98,20 +98,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
                 continue;
             }
             let origin = Origin { host: host.clone(), table: table.clone(), instance };
-            let link = links.add(&table, "");
-            let (session, is_stopping) = (net.session().clone(), Arc::clone(&is_stopping));
-            let thread = thread::Builder::new().name(table.clone()).spawn(move || {
-                let outcome = export(&session, &origin, &link, &is_stopping);
-                let mut link = lock(&link);
-                match outcome {
-                    Ok(()) => drop(link.set(State::Waiting, MISSING)),
-                    Err(error) if link.set(State::Refused, &error.to_string()) => {
-                        status(format_args!("{}: not exported: {error}", link.table));
-                    }
-                    Err(_) => {}
-                }
-            });
-            let thread = thread.map_err(|error| CliError::new(1, cli::start_error(&error)))?;
+            let thread = start(net.session(), origin, links.add(&table, ""), &is_stopping)?;
             exported.insert(table, thread);
         }
         links.publish()?;
@@ -129,6 +116,29 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     }
     links.close()?;
     Ok(())
+}
+
+/// Starts the thread of a table.
+fn start(
+    session: &Session,
+    origin: Origin,
+    link: Arc<Mutex<Status>>,
+    is_stopping: &Arc<AtomicBool>,
+) -> Result<JoinHandle<()>, CliError> {
+    let (session, is_stopping) = (session.clone(), Arc::clone(is_stopping));
+    let run = move || {
+        let outcome = export(&session, &origin, &link, &is_stopping);
+        let mut link = lock(&link);
+        match outcome {
+            Ok(()) => drop(link.set(State::Waiting, MISSING)),
+            Err(error) if link.set(State::Refused, &error.to_string()) => {
+                status(format_args!("{}: not exported: {error}", origin.table));
+            }
+            Err(_) => {}
+        }
+    };
+    let thread = thread::Builder::new().spawn(run);
+    thread.map_err(|error| CliError::new(1, cli::start_error(&error)))
 }
 
 /// Exports a table until it is removed, another table takes its name, or the program ends.

@@ -8,14 +8,14 @@ use std::hash::{BuildHasher, RandomState};
 
 use cli::CliError;
 
-/// What a key is for.
+/// The purpose of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The liveliness token of an exported table.
     Alive,
     /// Heads without rows: sent after commits, and returned to queries.
     Head,
-    /// The same heads, with the rows that were written since the last one if they are few.
+    /// Heads that carry the rows written since the last head, if they are few.
     Delta,
     /// Requests and replies.
     Changes,
@@ -70,8 +70,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Returns the key expression of a part of all exporters of a table. `None` stands for all hosts or
-/// all tables.
+/// Returns the key expression of a part of all exporters of a table. `None` matches all hosts or all
+/// tables.
 pub fn all(host: Option<&str>, table: Option<&str>, part: Part) -> String {
     let (host, table) = (host.unwrap_or("*"), table.unwrap_or("*"));
     format!("tablecast/{host}/{table}/{}/*", part.as_str())

@@ -3,7 +3,7 @@
 //! - [`export`](mod@export): makes local tables available, by [`exchange::Exporter`];
 //! - [`import`](mod@import): publishes local tables that follow others, by [`exchange::Importer`];
 //! - [`links`](mod@links): the table with the state of each link, and [`metrics`](mod@metrics);
-//! - [`net`](mod@net): the session of zenoh, and why there is no answer.
+//! - [`net`](mod@net): the session of zenoh, and the reason why an endpoint does not answer.
 
 use std::ffi::OsString;
 

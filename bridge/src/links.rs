@@ -126,7 +126,7 @@ impl Status {
         self.peer = format!("{host}/{table}");
     }
 
-    /// Sets the reason why there is no exporter. Returns true if it is another one than before.
+    /// Sets the reason why no exporter can be reached. Returns true if it differs from the last one.
     pub fn explain(&mut self, why: &str) -> bool {
         let is_lost = matches!(self.state, State::Connecting | State::Stale);
         let has_changed = is_lost && self.error != why;
@@ -141,7 +141,7 @@ impl Status {
         self.publisher = head.publisher.as_str();
     }
 
-    /// Counts a head that was sent. It has no bytes if there are no importers.
+    /// Counts a head. `bytes` is 0 if it was not sent, because nobody imports the table.
     pub fn sent_head(&mut self, head: &Head, bytes: usize) {
         self.head(head);
         (self.position, self.epoch, self.rows) = (head.position, head.epoch, head.rows);

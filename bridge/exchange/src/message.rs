@@ -130,7 +130,7 @@ pub enum Reply {
     Piece(Piece),
     /// The exporter does not have the answer any more.
     Gone,
-    /// The exporter keeps as many answers as it may.
+    /// The exporter cannot keep another answer now.
     Busy,
     /// The table cannot be read, and why.
     Failed(String),

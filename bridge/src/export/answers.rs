@@ -107,7 +107,7 @@ impl Answering {
         let bytes = reply.to_bytes();
         lock(&self.link).count(bytes.len());
         if is_new {
-            // The importer allows that this reply is dropped if the link is congested.
+            // The query asks zenoh to drop this reply if the link is congested.
             send(&query, &self.key, bytes);
             return;
         }

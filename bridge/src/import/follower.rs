@@ -68,7 +68,7 @@ impl fmt::Display for Wanted {
     }
 }
 
-/// What zenoh's threads send to the thread of a table.
+/// A message from zenoh's threads to the thread of a table.
 enum Event {
     /// An exporter appeared or disappeared.
     Exporter {
