@@ -5,7 +5,7 @@
 //!
 //! - `attach`: opens a table, or waits until it is published;
 //! - `args`: the arguments of `get` and `watch`;
-//! - `format`: prints rows and changes; `output`: writes to stdout;
+//! - `format`: prints rows and changes; [`listing`]: prints lists; `output`: writes to stdout;
 //! - `select`: selects and sorts rows and fields;
 //! - `cells`: formats values for people;
 //! - `follow`: refreshes a table, and reports changes in the state of its publisher;
@@ -29,6 +29,7 @@ mod hz;
 mod info;
 mod latency;
 mod list;
+pub mod listing;
 mod metrics;
 mod output;
 mod select;

@@ -1,7 +1,6 @@
 //! `ls`: lists every table on this machine, including those that cannot be inspected, and the
 //! orphans.
 
-use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use clap_complete::ArgValueCompleter;
@@ -9,13 +8,10 @@ use cli::{CliError, Shutdown, complete, duration};
 use common::admin::{Listener, Orphan, orphans, queue_directory};
 use common::{Error, PublisherState, TableInfo, inspect, tables};
 use nix::unistd::geteuid;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cells::{self, visible};
-use crate::format::columns::{Column, Cut, write_table};
-use crate::format::members::Members;
-use crate::format::terminal::{Palette, Width};
-use crate::format::{Format, csv_error, write_json};
+use crate::listing::{self, Entry, Format, Members, Section};
 use crate::output::{self, Output};
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +29,8 @@ pub struct Args {
     sample: Duration,
 }
 
-/// The columns of `csv`: the members of tables and of orphans. New members are last.
+/// The columns of `csv`: the members of tables, which have a `name`, and of orphans, which have an
+/// `object`. New members are last.
 const NAMES: [&str; 16] = [
     "name",
     "rows",
@@ -52,10 +49,6 @@ const NAMES: [&str; 16] = [
     "remedy",
     "input_ended_ago_ms",
 ];
-
-/// The members of a table, which has a `name`, or of an orphan, which has an `object`. Unknown
-/// members are left out.
-type Entry = Members<Value>;
 
 /// Prints all tables and orphans. A table that cannot be inspected is printed with its problem.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
@@ -163,66 +156,34 @@ fn orphan_line(orphan: &Entry) -> Vec<String> {
 }
 
 fn print(found: &[Entry], format: Format, output: Output) -> Result<(), CliError> {
-    let (palette, width) = (Palette::of(&output), Width::of(&output));
-    let mut out = output.buffered();
-    match format {
-        Format::Table => {
-            let columns = width.columns();
-            let cut = print_tables(found, &mut out, palette, columns)?;
-            out.flush()?;
-            cut.report(columns, "--format jsonl");
-        }
-        Format::Json => write_json(&mut out, &found, true)?,
-        Format::Jsonl => found.iter().try_for_each(|one| write_json(&mut out, one, false))?,
-        Format::Csv => {
-            let mut writer = csv::Writer::from_writer(&mut out);
-            writer.write_record(NAMES).map_err(csv_error)?;
-            for one in found {
-                writer.write_record(NAMES.map(|name| one.text(name))).map_err(csv_error)?;
-            }
-            writer.flush()?;
-        }
-    }
-    Ok(out.flush()?)
-}
-
-/// Prints the tables, then the orphans, if there are any.
-fn print_tables(
-    found: &[Entry],
-    out: &mut impl Write,
-    palette: Palette,
-    width: Option<usize>,
-) -> io::Result<Cut> {
     let (tables, orphans): (Vec<&Entry>, Vec<&Entry>) =
         found.iter().partition(|one| one.get("name").is_some());
-    let tables: Vec<Vec<String>> = tables.into_iter().map(table_line).collect();
-    let mut columns = Column::list(&[
-        ("name", false),
-        ("rows", true),
-        ("version", true),
-        ("commits/s", true),
-        ("publisher", false),
-        ("pid", true),
-        ("subscribers", true),
-        ("committed", true),
-        ("problem", false),
-    ]);
-    if tables.iter().all(|line| line.last().is_some_and(String::is_empty)) {
-        columns.pop();
-    }
-    let mut cut = write_table(out, columns, &tables, palette.head, width)?;
-    if !orphans.is_empty() {
-        writeln!(out)?;
-        let columns = Column::list(&[
-            ("left behind", false),
-            ("kind", false),
-            ("owner", true),
-            ("to remove it", false),
-        ]);
-        let lines: Vec<Vec<String>> = orphans.into_iter().map(orphan_line).collect();
-        cut.add(write_table(out, columns, &lines, palette.head, width)?);
-    }
-    Ok(cut)
+    let sections = [
+        Section {
+            columns: &[
+                ("name", false),
+                ("rows", true),
+                ("version", true),
+                ("commits/s", true),
+                ("publisher", false),
+                ("pid", true),
+                ("subscribers", true),
+                ("committed", true),
+                ("problem", false),
+            ],
+            lines: tables.into_iter().map(table_line).collect(),
+        },
+        Section {
+            columns: &[
+                ("left behind", false),
+                ("kind", false),
+                ("owner", true),
+                ("to remove it", false),
+            ],
+            lines: orphans.into_iter().map(orphan_line).collect(),
+        },
+    ];
+    listing::print(found, &NAMES, &sections, format, output)
 }
 
 /// Returns the command with which this user removes `what`, a table or `--orphans` of `owner`.

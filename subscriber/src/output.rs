@@ -40,6 +40,9 @@ pub struct Output {
 
 impl Output {
     /// Duplicates this process's stdout. `stop` ends writes that would block.
+    ///
+    /// # Errors
+    /// No descriptor is left.
     pub fn stdout(stop: &Shutdown) -> io::Result<Self> {
         let file = stdout_without_blocking()?;
         let is_file = file.metadata()?.is_file();
@@ -51,6 +54,7 @@ impl Output {
         })
     }
 
+    /// Returns true if stdout is a terminal.
     pub fn is_terminal(&self) -> bool {
         self.file.is_terminal()
     }
@@ -66,6 +70,7 @@ impl Output {
         AutoStream::choice(&self.file) != ColorChoice::Never
     }
 
+    /// Collects writes.
     pub fn buffered(self) -> BufWriter<Self> {
         BufWriter::with_capacity(BUFFER_BYTES, self)
     }

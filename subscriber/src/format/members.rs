@@ -4,7 +4,11 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 /// Names and values, in the order in which they are printed.
-pub struct Members<V>(pub Vec<(&'static str, V)>);
+#[derive(Debug)]
+pub struct Members<V>(
+    /// Names and values.
+    pub Vec<(&'static str, V)>,
+);
 
 impl Members<Value> {
     /// Creates members without the unknown ones, which are null.
@@ -12,6 +16,7 @@ impl Members<Value> {
         Self(members.into_iter().filter(|(_, value)| !value.is_null()).collect())
     }
 
+    /// Returns a member, or `None` if it is unknown.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.iter().find(|(member, _)| *member == name).map(|(_, value)| value)
     }

@@ -21,6 +21,7 @@ pub use csv::io_error as csv_error;
 pub use json::{Json, write_json};
 use terminal::{Palette, Width};
 
+/// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Columns for people
@@ -54,7 +55,7 @@ pub trait Printer {
 }
 
 impl Format {
-    pub fn printer(self, output: Output) -> Box<dyn Printer> {
+    pub(crate) fn printer(self, output: Output) -> Box<dyn Printer> {
         let (palette, width) = (Palette::of(&output), Width::of(&output));
         self.printer_to(output.buffered(), palette, width)
     }

@@ -1,0 +1,75 @@
+//! Prints lists such as that of `ls`: in columns for people, as JSON or CSV for programs.
+
+use std::io::Write;
+
+use cli::CliError;
+use serde_json::Value;
+
+pub use crate::format::Format;
+use crate::format::columns::{Column, Cut, write_table};
+pub use crate::format::members::Members;
+use crate::format::terminal::{Palette, Width};
+use crate::format::{csv_error, write_json};
+pub use crate::output::Output;
+
+/// An element of a list. Unknown members are left out.
+pub type Entry = Members<Value>;
+
+/// Lines for people.
+#[derive(Debug)]
+pub struct Section<'a> {
+    /// The name of each column, and true if its cells are aligned to the right. The first column is
+    /// the last one to be cut.
+    pub columns: &'a [(&'a str, bool)],
+    /// The cells of each line.
+    pub lines: Vec<Vec<String>>,
+}
+
+/// Prints a list: the `entries` for programs, with `names` as the columns of CSV, or the `sections`
+/// for people. Sections after the first are left out if they have no lines, and so is the last
+/// column of a section if all of its cells are empty.
+///
+/// # Errors
+/// Stdout cannot be written.
+pub fn print(
+    entries: &[Entry],
+    names: &[&str],
+    sections: &[Section<'_>],
+    format: Format,
+    output: Output,
+) -> Result<(), CliError> {
+    let (palette, width) = (Palette::of(&output), Width::of(&output));
+    let mut out = output.buffered();
+    match format {
+        Format::Table => {
+            let (columns, mut cut) = (width.columns(), Cut::default());
+            for (at, section) in sections.iter().enumerate() {
+                if at > 0 && section.lines.is_empty() {
+                    continue;
+                }
+                if at > 0 {
+                    writeln!(out)?;
+                }
+                let mut names = Column::list(section.columns);
+                if section.lines.iter().all(|line| line.last().is_some_and(String::is_empty)) {
+                    names.pop();
+                }
+                cut.add(write_table(&mut out, names, &section.lines, palette.head, columns)?);
+            }
+            out.flush()?;
+            cut.report(columns, "--format jsonl");
+        }
+        Format::Json => write_json(&mut out, &entries, true)?,
+        Format::Jsonl => entries.iter().try_for_each(|one| write_json(&mut out, one, false))?,
+        Format::Csv => {
+            let mut writer = csv::Writer::from_writer(&mut out);
+            writer.write_record(names).map_err(csv_error)?;
+            for one in entries {
+                let cells = names.iter().map(|name| one.text(name));
+                writer.write_record(cells).map_err(csv_error)?;
+            }
+            writer.flush()?;
+        }
+    }
+    Ok(out.flush()?)
+}
