@@ -51,13 +51,13 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
 
-    #[command(flatten)]
-    net: net::Args,
-
     /// Serve metrics for Prometheus at http://ADDR/metrics: `127.0.0.1:9464`, `[::1]:0` (any free
     /// port, reported on stderr), `unix:PATH`
     #[arg(long, value_name = "ADDR")]
     metrics: Option<Address>,
+
+    #[command(flatten)]
+    net: net::Args,
 }
 
 /// Runs `bridge export`.

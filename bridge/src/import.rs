@@ -41,9 +41,6 @@ pub struct Args {
     #[arg(long = "as", value_name = "NAME", add = ArgValueCompleter::new(complete::abandoned_tables))]
     name: Option<String>,
 
-    #[command(flatten)]
-    net: net::Args,
-
     /// At the end, keep the local tables for the next importer and for readers; otherwise they are
     /// removed
     #[arg(long)]
@@ -66,6 +63,9 @@ pub struct Args {
     /// port, reported on stderr), `unix:PATH`
     #[arg(long, value_name = "ADDR")]
     metrics: Option<Address>,
+
+    #[command(flatten)]
+    net: net::Args,
 }
 
 /// Parses `[HOST/]TABLE`.

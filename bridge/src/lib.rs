@@ -2,6 +2,7 @@
 //!
 //! - [`export`](mod@export): makes local tables available, by [`exchange::Exporter`];
 //! - [`import`](mod@import): publishes local tables that follow others, by [`exchange::Importer`];
+//! - [`list`](mod@list): lists the tables of other hosts;
 //! - [`links`](mod@links): the table with the state of each link, and [`metrics`](mod@metrics);
 //! - [`net`](mod@net): the session of zenoh, and the reason why an endpoint does not answer.
 
@@ -15,6 +16,7 @@ mod export;
 mod import;
 mod keys;
 mod links;
+mod list;
 mod metrics;
 pub mod net;
 mod replica;
@@ -52,6 +54,15 @@ enum Command {
     Export(export::Args),
     /// Publish local tables that follow tables of other hosts, until Ctrl-C or SIGTERM
     Import(import::Args),
+    /// List the tables that other hosts export
+    ///
+    /// Ends as soon as all exporters that were found have replied. If there are none, the exit code is 1, and the message says
+    /// why: for each address of --connect, what is wrong with it.
+    #[command(after_long_help = "\
+Examples:
+  bridge ls --connect a:7447
+  bridge ls --connect a:7447 --format jsonl | jq -r .name")]
+    Ls(list::Args),
     /// Print the script that makes a shell complete lines
     ///
     /// In ~/.bashrc, or in ~/.zshrc after compinit: source <(bridge completions bash). In
@@ -76,6 +87,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
         None => cli::help::<Args>(EXAMPLE),
         Some(Command::Export(export)) => export::run(&export),
         Some(Command::Import(import)) => import::run(&import),
+        Some(Command::Ls(ls)) => list::run(&ls),
         Some(Command::Completions(shell)) => shell.run(&cli::command::<Args>()),
         Some(Command::Man(manual)) => manual.run(cli::command::<Args>()),
     }
