@@ -129,23 +129,62 @@ impl Staging {
 
     pub fn commit_batch(&mut self, publisher: &mut UntypedPublisher) -> Result<(), SourceError> {
         let batch = std::mem::take(&mut self.batch);
-        let mut tx = publisher.begin();
-        let refused = stage(&mut tx, &batch, self.is_strict);
-        let refused = match tx.commit() {
-            Ok(_) => refused,
+        match self.commit_changes(&batch, publisher)? {
+            None => Ok(()),
             // The batch does not fit, but single rows of it may.
-            Err(Error::Limit { .. }) if batch.len() > 1 => {
-                return batch.into_iter().try_for_each(|change| {
-                    self.batch = vec![change];
-                    self.commit_batch(publisher)
-                });
+            Some(_) if batch.len() > 1 => self.commit_separately(&batch, publisher),
+            Some(limit) => batch.iter().try_for_each(|change| self.refuse(refusal(change, &limit))),
+        }
+    }
+
+    /// Commits each change by itself. Once a limit was reached, refuses new keys without another
+    /// attempt until rows are deleted: each attempt may try to allocate a larger region.
+    fn commit_separately(
+        &mut self,
+        changes: &[Numbered],
+        publisher: &mut UntypedPublisher,
+    ) -> Result<(), SourceError> {
+        let mut reached = None;
+        for change in changes {
+            let refused = match &change.1 {
+                Operation::Insert(row) | Operation::Upsert(row) => {
+                    let is_new = || matches!(publisher.get(&row.key_bytes()), Ok(None));
+                    reached.take_if(|_| is_new())
+                }
+                _ => None,
+            };
+            let limit = match refused {
+                Some(limit) => Some(limit),
+                None => self.commit_changes(std::slice::from_ref(change), publisher)?,
+            };
+            match limit {
+                Some(limit) => {
+                    self.refuse(refusal(change, &limit))?;
+                    reached = Some(limit);
+                }
+                None if change.1.row().is_none() => reached = None,
+                None => {}
             }
-            Err(error @ Error::Limit { .. }) => {
-                batch.iter().map(|change| refusal(change, &error)).collect()
-            }
+        }
+        Ok(())
+    }
+
+    /// Commits changes and reports those that are refused. Returns the limit that prevented the
+    /// commit.
+    fn commit_changes(
+        &mut self,
+        changes: &[Numbered],
+        publisher: &mut UntypedPublisher,
+    ) -> Result<Option<Error>, SourceError> {
+        let mut tx = publisher.begin();
+        let refused = stage(&mut tx, changes, self.is_strict);
+        match tx.commit() {
+            Ok(_) => {}
+            Err(limit @ Error::Limit { .. }) => return Ok(Some(limit)),
             Err(error) => return Err(error.into()),
-        };
-        refused.into_iter().try_for_each(|refusal| self.refuse(refusal))
+        }
+        refused.into_iter().try_for_each(|refusal| self.refuse(refusal))?;
+        Ok(None)
     }
 
     /// Commits the batch after the last line, number `line`, and drops an open transaction.

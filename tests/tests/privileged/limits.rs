@@ -6,13 +6,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Error, Publisher, Reader, Subscriber};
+use common::{Error, Publisher, Reader, Subscriber, UntypedSubscriber};
 use nix::sys::signal::Signal;
 use tests::clean::command;
 use tests::confined::{MemoryGroup, own_memory, own_mount, own_queues};
 use tests::process::Process;
 use tests::programs::{publisher, subscriber};
 use tests::script::Item;
+use tests::serving::Serving;
 use tests::table::Table;
 use tests::{LIMIT, role, skip, until};
 
@@ -246,6 +247,39 @@ fn full_memory_is_reported_at_intervals_not_per_line() {
     assert!(stderr.lines().count() < 500, "{stderr}");
     assert!(stderr.contains("the space of /dev/shm"), "{stderr}");
     assert!(stderr.contains("more lines were refused, the last of them line 21000"), "{stderr}");
+}
+
+/// Regression: each line that did not fit tried to allocate a larger region.
+#[test]
+fn refused_growth_is_not_tried_again_for_each_line() {
+    const TEST: &str = "refused_growth_is_not_tried_again_for_each_line";
+    const ROWS: u64 = 20_000;
+    if !own_memory(1 << 20) {
+        return skip(&format!("{TEST}: no mount namespace"));
+    }
+    let options = ["--subscribers", "8", "--metrics", "127.0.0.1:0"];
+    let mut serving = Serving::start("refused-growth", "id:u64,text:text(64)", &options);
+    let row = |id: u64| format!(r#"{{"id":{id},"text":"some text"}}"#);
+    serving.process.write_line(&(0..ROWS).map(row).collect::<Vec<_>>().join("\n"));
+    // Deleted rows make room, and the last line follows all refused ones.
+    let delete = |id: u64| format!(r#"{{"op":"delete","key":{{"id":{id}}}}}"#);
+    serving.process.write_line(&[delete(0), delete(1), row(ROWS)].join("\n"));
+    let mut table = UntypedSubscriber::open("refused-growth").unwrap();
+    until("the last row is published", || {
+        table.wait(Some(Duration::from_millis(100))).unwrap();
+        table.get(&ROWS.to_ne_bytes()).is_some()
+    });
+    let rows = table.len() as u64;
+    assert!((1_000..ROWS / 2).contains(&rows), "{rows} rows");
+    // Each attempt to move to a larger region begins with a sweep.
+    let stderr = serving.process.stderr();
+    let url = stderr.lines().find_map(|line| line.strip_prefix("metrics at ")).unwrap();
+    let page = ureq::get(url).call().unwrap().body_mut().read_to_string().unwrap();
+    let sweeps = page.lines().find(|line| line.starts_with("tablecast_sweeps_total")).unwrap();
+    let sweeps: u64 = sweeps.rsplit(' ').next().unwrap().parse().unwrap();
+    println!("{sweeps} sweeps for {} lines that did not fit", ROWS - rows);
+    assert!(sweeps < 1_000, "{sweeps}");
+    serving.stop(Signal::SIGTERM);
 }
 
 /// Returns the command with a lower limit.
