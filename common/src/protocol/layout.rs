@@ -378,6 +378,12 @@ impl Geometry {
         if !within {
             return None;
         }
+        let geometry = Self::unlimited(row_words, capacity, slots, schema_bytes);
+        (geometry.words_for(capacity) <= MAX_WORDS).then_some(geometry)
+    }
+
+    /// Returns the geometry for these numbers, which may be larger than a mapping can be.
+    fn unlimited(row_words: usize, capacity: usize, slots: usize, schema_bytes: usize) -> Self {
         let acks = (header::SCHEMA + schema_bytes.div_ceil(8)).next_multiple_of(LINE_WORDS);
         let mut end = acks + (2 * slots).next_multiple_of(LINE_WORDS);
         let mut levels = [0; MAX_LEVELS];
@@ -395,7 +401,7 @@ impl Geometry {
         let journal = end;
         let journal_slots = capacity.next_power_of_two().clamp(MIN_JOURNAL, MAX_JOURNAL);
         end += (journal_slots / 2).next_multiple_of(LINE_WORDS);
-        let geometry = Self {
+        Self {
             row_words,
             capacity,
             slots,
@@ -407,8 +413,13 @@ impl Geometry {
             journal_slots,
             blocks: end.next_multiple_of(PAGE_WORDS),
             block_words: 2 * BLOCK_ROWS + 2 * BLOCK_ROWS * row_words,
-        };
-        (geometry.words_for(capacity) <= MAX_WORDS).then_some(geometry)
+        }
+    }
+
+    /// Returns the capacity up to which a table with such rows can grow.
+    pub fn max_capacity(&self) -> usize {
+        Self::unlimited(self.row_words, MAX_CAPACITY, self.slots, self.schema_bytes)
+            .rows_in(MAX_WORDS)
     }
 
     /// Returns the location of the two tags of `slot`.
@@ -476,6 +487,13 @@ mod tests {
         );
         assert!(Geometry::new(8192, MAX_CAPACITY / 64, 0, 0).is_some());
         assert!(Geometry::new(8192, MAX_CAPACITY, 0, 0).is_none(), "beyond the address space");
+        for row_words in [1, 500, 1000, 8192] {
+            let max_capacity = Geometry::new(row_words, 1, 9, 7).unwrap().max_capacity();
+            let largest = Geometry::new(row_words, max_capacity, 9, 7).unwrap();
+            assert!(
+                max_capacity == MAX_CAPACITY || largest.words_for(max_capacity) > MAX_WORDS / 2
+            );
+        }
         for (words, capacity, slots, schema) in [
             (0, 1, 0, 0),
             (1, 0, 0, 0),

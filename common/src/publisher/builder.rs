@@ -80,9 +80,10 @@ impl<S> PublisherBuilder<S> {
         self
     }
 
-    /// Sets the number of rows up to which the table grows. The default is [`MAX_CAPACITY`]. If it
-    /// is less than [`capacity`](Self::capacity), it is also the initial capacity. A table that
-    /// already has a larger capacity keeps it, unless it gets another schema.
+    /// Sets the number of rows up to which the table grows. The default is [`MAX_CAPACITY`], or less
+    /// for rows of more than 8,000 bytes, whose region is limited to 32 TiB. If it is less than
+    /// [`capacity`](Self::capacity), it is also the initial capacity. A table that already has a
+    /// larger capacity keeps it, unless it gets another schema.
     pub fn max_capacity(mut self, rows: usize) -> Self {
         self.settings.max_capacity = Some(rows);
         self

@@ -42,6 +42,8 @@ pub(super) struct PublishedTable {
     key_index: PublishedIndex,
     /// Capacity up to which successor regions may grow; 0 if the capacity is fixed.
     growth_limit: usize,
+    /// Capacity up to which the layout allows them to grow.
+    layout_limit: usize,
     staged: StagedChanges,
     version: u64,
     /// Number of committed rows.
@@ -101,8 +103,19 @@ impl PublishedTable {
         let key_index = index.publish(&staged, &region, version, 0)?;
         let (name, counts, rows) = (name.clone(), RowCounts::default(), index.keys.len());
         (0..2).for_each(|word| region.set(header::LIVE + word, rows as u64));
-        let growth_limit = 0;
-        Ok(Self { name, region, index, key_index, growth_limit, staged, version, rows, counts })
+        let (growth_limit, layout_limit) = (0, region.geometry().max_capacity());
+        Ok(Self {
+            name,
+            region,
+            index,
+            key_index,
+            growth_limit,
+            layout_limit,
+            staged,
+            version,
+            rows,
+            counts,
+        })
     }
 
     /// Lets transactions stage more rows than the region has room for, up to `limit`.
@@ -112,7 +125,7 @@ impl PublishedTable {
 
     /// Returns the capacity up to which the table may grow.
     pub fn max_capacity(&self) -> usize {
-        self.growth_limit.max(self.region.geometry().capacity)
+        self.growth_limit.min(self.layout_limit).max(self.region.geometry().capacity)
     }
 
     /// Returns the capacity that the staged changes need: that of the region, or a larger one.

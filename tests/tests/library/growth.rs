@@ -2,7 +2,8 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use common::{Error, Publisher, Reader, Subscriber};
+use common::publisher::MAX_CAPACITY;
+use common::{Error, Publisher, Reader, Schema, Subscriber, UntypedPublisher};
 use tests::growth::BATCH;
 use tests::process::Process;
 use tests::script::Item;
@@ -99,7 +100,7 @@ fn table_grows_to_its_maximum_capacity_and_then_refuses_rows() {
 fn invalid_maximum_capacity_is_refused_and_small_one_limits_the_initial_capacity() {
     let table = Table::new("limits-initial");
     let builder = || Publisher::<Item>::builder(table.name());
-    for max_capacity in [0, common::publisher::MAX_CAPACITY + 1] {
+    for max_capacity in [0, MAX_CAPACITY + 1] {
         let refused = builder().max_capacity(max_capacity).open();
         assert!(matches!(refused.map(drop), Err(Error::InvalidSetting { .. })));
     }
@@ -108,6 +109,22 @@ fn invalid_maximum_capacity_is_refused_and_small_one_limits_the_initial_capacity
     publisher.close().unwrap();
     let publisher = builder().fixed_capacity(7).open().unwrap();
     assert_eq!((publisher.capacity(), publisher.max_capacity()), (7, 7));
+    publisher.close().unwrap();
+}
+
+/// Regression: a table of wide rows could grow beyond the address space, with the error of a setting
+/// instead of that of a full table.
+#[test]
+fn maximum_capacity_of_wide_rows_is_that_of_the_layout() {
+    let table = Table::new("limits-wide");
+    let texts: String = (0..15).map(|field| format!(",text{field}:text(4096)")).collect();
+    let [narrow, wide] =
+        ["id:u64", &format!("id:u64{texts}")].map(|fields| Schema::parse(fields, None).unwrap());
+    let mut publisher = UntypedPublisher::builder(table.name(), narrow).open().unwrap();
+    assert_eq!(publisher.max_capacity(), MAX_CAPACITY);
+    publisher.reshape(wide, 1, [[0; 0]; 0]).unwrap();
+    let max_capacity = publisher.max_capacity();
+    assert!((1 << 28..1 << 29).contains(&max_capacity), "{max_capacity}");
     publisher.close().unwrap();
 }
 
