@@ -215,9 +215,13 @@ fn report_open(publisher: &UntypedPublisher, schema: &Schema) {
         ));
     }
     let (version, capacity) = (publisher.version(), publisher.max_capacity());
+    let limit = match publisher.capacity() < capacity {
+        true => String::new(),
+        false => format!(", at most {capacity} rows"),
+    };
     let key = schema.key_fields().map(Field::name).collect::<Vec<_>>().join(",");
     status(format_args!(
-        "publishing {name} at version {version}: {schema}, key {key}, at most {capacity} rows; watch it with: subscriber watch {name}"
+        "publishing {name} at version {version}: {schema}, key {key}{limit}; watch it with: subscriber watch {name}"
     ));
 }
 

@@ -73,3 +73,14 @@ fn help_fits_a_small_terminal() {
         }
     }
 }
+
+#[test]
+fn serve_names_the_capacity_only_if_it_is_limited() {
+    for (options, limit) in [(&[][..], None), (&["--capacity", "7"], Some("at most 7 rows"))] {
+        let table = Table::new("named-capacity");
+        let mut serving = Serving::start(table.name(), FIELDS, options);
+        let stderr = serving.process.stderr_until(|text| text.contains("watch it with"));
+        assert_eq!(stderr.contains("at most"), limit.is_some(), "{stderr}");
+        assert!(limit.is_none_or(|limit| stderr.contains(limit)), "{stderr}");
+    }
+}
