@@ -29,8 +29,8 @@ use crate::protocol::layout::header;
 use crate::region::ReaderRegion;
 
 /// Maximum number of attempts to park within one refresh, each of which can find a later commit.
-/// After them, the refresh returns without parking: a wait refreshes again, and a requested
-/// descriptor becomes readable at once.
+/// After them, the refresh returns without parking: a wait refreshes again, a requested descriptor
+/// becomes readable at once, and a program that waits for signals gets one.
 const PARK_TRIES: u32 = 64;
 
 /// The state that [`Follow`] keeps up to date.
@@ -127,6 +127,9 @@ impl<C: Content> Follow<C> {
         self.interrupted = false;
         let park = self.parking.parks_after_refresh();
         let advanced = self.advance(park, 0);
+        if park && advanced.is_ok() && !self.has_news() {
+            self.parking.signal_if_awake();
+        }
         self.settle(advanced)
     }
 
@@ -398,6 +401,10 @@ impl<C: Content> Follow<C> {
 mod tests {
     use std::sync::Arc;
 
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use nix::libc::SIGRTMIN;
+
     use super::*;
     use crate::region::object::TableName;
     use crate::subscriber::UntypedChanges;
@@ -454,5 +461,79 @@ mod tests {
             }
             publisher.close().unwrap();
         }
+    }
+
+    /// Content during whose updates the publisher commits again, without a net change.
+    struct Restless(LocalCopy, UntypedPublisher);
+
+    impl Restless {
+        fn commit(&mut self) {
+            for is_insert in [true, false] {
+                let (row, mut tx) = (7_u64.to_ne_bytes(), self.1.begin());
+                if is_insert { tx.insert(&row) } else { tx.delete(&row) }.unwrap();
+                tx.commit().unwrap();
+            }
+        }
+    }
+
+    impl Content for Restless {
+        fn region(&self) -> &ReaderRegion {
+            self.0.region()
+        }
+
+        fn version(&self) -> u64 {
+            self.0.version()
+        }
+
+        fn clear_changes(&mut self) {
+            self.0.clear_changes();
+        }
+
+        fn has_changes(&self) -> bool {
+            self.0.has_changes()
+        }
+
+        fn schema_changed(&self) -> bool {
+            self.0.schema_changed()
+        }
+
+        fn catch_up(&mut self) -> Result<()> {
+            self.0.catch_up()?;
+            self.commit();
+            Ok(())
+        }
+
+        fn move_to_successor(&mut self) -> Result<bool> {
+            self.0.move_to_successor()
+        }
+    }
+
+    /// Regression: a program that handles the signal itself waited for a signal that the publisher
+    /// does not send to a subscriber that is not parked.
+    #[test]
+    fn program_gets_a_signal_if_its_refresh_without_news_could_not_park() {
+        let signal = SIGRTMIN() + 12;
+        let received = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(signal, Arc::clone(&received)).unwrap();
+        let name = format!("test-restless-{}", std::process::id());
+        let schema = Schema::parse("id:u64", None).unwrap();
+        let publisher = UntypedPublisher::builder(&name, schema).open().unwrap();
+        let source = Source::open(TableName::new(&name).unwrap(), None, None).unwrap();
+        let object = source.region().object().to_owned();
+        let parking = ParkState::new(&object, None, Sleep::Signal(signal).into(), None).unwrap();
+        let mut copy = LocalCopy::new(Arc::new(source)).unwrap();
+        copy.clear_changes();
+        let mut content = Restless(copy, publisher);
+        content.commit();
+        let liveness = Liveness::new(Duration::from_secs(1));
+        let mut follow = Follow::new(content, parking, liveness).unwrap();
+        follow.refresh().unwrap();
+        assert!(!follow.has_news() && !follow.parking.is_parked());
+        let begun = Instant::now();
+        while !received.load(Ordering::Relaxed) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no signal");
+            std::thread::yield_now();
+        }
+        follow.content.1.close().unwrap();
     }
 }

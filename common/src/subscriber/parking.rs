@@ -30,7 +30,7 @@ use crate::protocol::sync::Ordering;
 use crate::region::ReaderRegion;
 use crate::region::object::trusted_users;
 use crate::wake::registry::RegistryEntry;
-use crate::wake::{Sleep, WaitThread, WakeKind, WakeReceiver, futex, spin};
+use crate::wake::{Sleep, WaitThread, WakeKind, WakeReceiver, futex, signal, spin};
 
 /// Interval at which a subscriber without a wake receiver tries again to create one.
 const RETRY: Duration = Duration::from_secs(1);
@@ -379,6 +379,15 @@ impl ParkState {
             self.events.fire();
         }
         self.events.as_fd()
+    }
+
+    /// Sends this process the signal of the subscriber, unless the subscriber is parked or has no
+    /// receiver: the publisher does not wake a subscriber that is not parked.
+    pub(super) fn signal_if_awake(&self) {
+        let receiver = self.entry.as_ref().and_then(RegistryEntry::receiver);
+        if let (Some(Sleep::Signal(number)), Some(_), None) = (self.sleep, receiver, self.parked) {
+            signal::raise(number);
+        }
     }
 
     /// Ends a refresh or a wait: if the descriptor was requested, makes it readable unless the

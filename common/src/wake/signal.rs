@@ -4,9 +4,9 @@
 //! If the program neither handles nor blocks the signal when its subscriber first sleeps, the
 //! library installs a handler that writes to a socket, on which the subscriber sleeps. So it does
 //! not matter which thread receives the signal. If the program does handle or block the signal, it
-//! is left alone: it calls `refresh` after each signal, `wait` polls every 50 ms, and the
-//! descriptor reports only the re-check and the publisher's death. The handler stays installed when
-//! the subscriber is dropped, so that a late signal does not kill the process.
+//! is left alone: it calls `refresh` after each signal until there is no news, `wait` polls every
+//! 50 ms, and the descriptor reports only the re-check and the publisher's death. The handler stays
+//! installed when the subscriber is dropped, so that a late signal does not kill the process.
 
 use std::fs;
 use std::io::Read;
@@ -17,7 +17,9 @@ use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::libc::{SIGRTMAX, SIGRTMIN, SIGUSR1, SIGUSR2};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpid, kill_process, pidfd_open, pidfd_send_signal,
+};
 use rustix_libc_wrappers::process::SignalExt as _;
 use signal_hook::SigId;
 use signal_hook::low_level::{pipe, unregister};
@@ -69,6 +71,12 @@ pub(super) fn number(name: &str) -> Option<i32> {
         },
     };
     is_allowed(number).then_some(number)
+}
+
+/// Sends `signal` to this process, if a subscriber may ask for it.
+pub fn raise(signal: i32) {
+    let signal = Some(signal).filter(|signal| is_allowed(*signal)).and_then(Signal::from_raw);
+    let _sent = signal.map(|signal| kill_process(getpid(), signal));
 }
 
 /// A subscriber's end: a socket that the handler writes to.
