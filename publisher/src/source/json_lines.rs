@@ -323,7 +323,10 @@ fn row_in(text: &[u8]) -> Result<Option<Members>, String> {
     let Some(members) = object::<Members>(text)? else {
         return Ok(None);
     };
-    Ok(match members.get("op").and_then(Value::as_str) {
+    // A row may have a field `op`, as in `Objects::op`.
+    let is_member = |name: &str| members.get(name).is_some_and(Value::is_object);
+    let is_operation = members.len() == 1 || is_member("row") || is_member("key");
+    Ok(match members.get("op").and_then(Value::as_str).filter(|_| is_operation) {
         // The second pass reports a missing row.
         Some(op) if ROW_OPS.contains(&op) => {
             object::<Operation>(text).ok().flatten().map(|operation| operation.row)

@@ -44,6 +44,24 @@ fn fields_are_inferred_in_the_order_of_their_first_appearance() {
     assert_eq!(schema, "z:ipv6,a:i64,t:timestamp");
 }
 
+/// Regression: rows whose field `op` has the name of an operation were left out of the inference.
+#[test]
+fn field_named_op_is_inferred_from_rows_that_are_not_operations() {
+    for ops in [["update", "delete"], ["begin", "insert"], ["clear", "read"]] {
+        let row = |id: usize| format!(r#"{{"id":{id},"op":"{}","key":"k","row":{id}}}"#, ops[id]);
+        let (schema, rows) = inferred(&format!("{}\n{}\n", row(0), row(1)));
+        assert_eq!(schema, "id:u64,op:text(8),key:text(8),row:u64");
+        assert_eq!(rows, [row(0), row(1)]);
+    }
+    let (schema, rows) = inferred(
+        r#"{"id":1,"op":"update"}
+           {"op":"insert","row":{"id":2,"op":"x"}}
+           {"op":"delete","key":{"id":1}}"#,
+    );
+    assert_eq!(schema, "id:u64,op:text(8)");
+    assert_eq!(rows, [r#"{"id":2,"op":"x"}"#]);
+}
+
 #[test]
 fn lines_are_applied_in_order() {
     let text = r#"{"id":1,"n":"a"}
