@@ -110,7 +110,7 @@ async fn follow(
             },
             Some(reply) = joining.recv() => {
                 // The send fails if the client has already disconnected.
-                drop(reply.send((Arc::new(Message::snapshot(&table)), changes.subscribe())));
+                drop(reply.send((Arc::new(Message::snapshot(table.get_ref())), changes.subscribe())));
             }
         }
     }

@@ -11,7 +11,6 @@
 //! Dropping a future loses nothing: it can be dropped only at step 2, when it has returned every
 //! change that it took from the table. The next future returns later changes.
 
-use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -147,9 +146,9 @@ impl<T> OwnedChanges<T> {
 /// A subscriber for tokio tasks: [`changed`](Self::changed) waits, and the [`Stream`] returns owned
 /// changes.
 ///
-/// Methods that read ([`get`](Subscriber::get), `iter`, `latest`, …) are available through `Deref`.
-/// The stream has no end, because a closed table may be published again; see `publisher_state()`.
-/// It begins with the first change after the subscriber was opened or last refreshed. Earlier rows
+/// [`get_ref`](Self::get_ref) returns the subscriber, whose methods read ([`get`](Subscriber::get),
+/// `iter`, `latest`, …). The stream has no end, because a closed table may be published again; see
+/// `publisher_state()`. It begins with the first change after the subscriber was opened or last refreshed. Earlier rows
 /// are in the local copy.
 ///
 /// ```
@@ -174,7 +173,7 @@ impl<T> OwnedChanges<T> {
 ///         println!("{} is {} now", new.instrument, new.bid);
 ///     }
 /// }
-/// assert!(prices.get(&7).is_some());
+/// assert!(prices.get_ref().get(&7).is_some());
 /// # publisher.close()
 /// # }
 /// ```
@@ -202,7 +201,8 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
     /// finds changes.
     ///
     /// Dropping the future loses nothing, so it can be used in `select!` and with a timeout: the
-    /// next future returns the changes. Until the next call, `changes()` also returns them.
+    /// next future returns the changes. Until the next call, `get_ref().changes()` also returns
+    /// them.
     ///
     /// # Errors
     /// The errors of [`UntypedSubscriber::refresh`]. After [`Error::Outrun`], the caller can try
@@ -223,8 +223,8 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
         Ok(self.subscriber.last_changes())
     }
 
-    /// Polls for [`changed`](Self::changed), for futures that are written by hand. `changes()`
-    /// returns the changes.
+    /// Polls for [`changed`](Self::changed), for futures that are written by hand.
+    /// `get_ref().changes()` returns the changes.
     ///
     /// # Errors
     /// The errors of [`changed`](Self::changed).
@@ -244,6 +244,11 @@ impl<S: AnySubscriber> AsyncSubscriber<S> {
     /// Errors of the system calls.
     pub fn interrupter(&mut self) -> Result<Interrupter> {
         self.subscriber.inner().interrupter()
+    }
+
+    /// Returns the subscriber, to read the local copy.
+    pub fn get_ref(&self) -> &S {
+        &self.subscriber
     }
 
     /// Returns the subscriber and deregisters it from the runtime.
@@ -293,14 +298,6 @@ fn failed(table: &str, source: std::io::Error) -> Error {
     Error::System { object: table.to_owned(), action: "wait with tokio for", source }
 }
 
-impl<S: AnySubscriber> Deref for AsyncSubscriber<S> {
-    type Target = S;
-
-    fn deref(&self) -> &S {
-        &self.subscriber
-    }
-}
-
 /// A poll keeps no borrow of the subscriber.
 impl<S> Unpin for AsyncSubscriber<S> {}
 
@@ -317,8 +314,8 @@ impl<S: AnySubscriber> Stream for AsyncSubscriber<S> {
 /// A reader for tasks of tokio: lookups as those of the reader, which never wait, and waits for
 /// commits.
 ///
-/// `T` is a [`Reader`](crate::Reader) or an [`UntypedReader`], whose methods are available through
-/// `Deref`.
+/// `T` is a [`Reader`](crate::Reader) or an [`UntypedReader`], which [`get_ref`](Self::get_ref)
+/// returns.
 ///
 /// ```
 /// use common::{AsyncReader, Publisher, Reader, Row};
@@ -336,7 +333,7 @@ impl<S: AnySubscriber> Stream for AsyncSubscriber<S> {
 /// # let written = tx.commit()?;
 /// // The publisher's commit returned `written`, and the publisher passed it on.
 /// if prices.wait_for(written).await? {
-///     assert_eq!(prices.get(&7)?.unwrap().bid, 9.5);
+///     assert_eq!(prices.get_ref().get(&7)?.unwrap().bid, 9.5);
 /// }
 /// # publisher.close()
 /// # }
@@ -394,16 +391,13 @@ impl<T: AsMut<UntypedReader> + AsFd> AsyncReader<T> {
         self.reader.as_mut().interrupter()
     }
 
+    /// Returns the reader, to look up rows.
+    pub fn get_ref(&self) -> &T {
+        &self.reader
+    }
+
     /// Returns the reader and deregisters it from the runtime.
     pub fn into_inner(self) -> T {
         self.reader
-    }
-}
-
-impl<T> Deref for AsyncReader<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.reader
     }
 }

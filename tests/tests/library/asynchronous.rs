@@ -86,12 +86,12 @@ async fn async_subscriber_loses_no_wake_up() {
     for value in 1..=ROUNDS {
         let changes = soon(follower.changed()).await.unwrap();
         assert_eq!(changes.len(), 1);
-        assert_eq!(follower.get(&(0, 0)).map(|item| item.value), Some(value));
+        assert_eq!(follower.get_ref().get(&(0, 0)).map(|item| item.value), Some(value));
         told.send(()).unwrap();
     }
     let changes = soon(follower.changed()).await.unwrap();
     assert_eq!(changes.cause(), Cause::Publisher);
-    assert!(!follower.publisher_state().is_alive());
+    assert!(!follower.get_ref().publisher_state().is_alive());
     publishing.join().unwrap();
     // The subscriber also works without a runtime.
     let mut follower = follower.into_inner();
@@ -142,7 +142,7 @@ async fn stream_yields_owned_changes_and_does_not_end() {
             panic!("{changes:?}")
         };
         assert_eq!(new.bytes(), bytemuck::bytes_of(&Item::new((0, 0), value)));
-        assert!(Arc::ptr_eq(new.schema(), untyped.schema()), "the rows share a schema");
+        assert!(Arc::ptr_eq(new.schema(), untyped.get_ref().schema()), "the rows share a schema");
         assert!(typed.next().now_or_never().is_none());
         assert!(untyped.next().now_or_never().is_none());
     }
@@ -165,14 +165,14 @@ async fn waits_for_a_version_resolve_in_one_step_and_not_before() {
         assert!(follower.wait_for(awaited).now_or_never().is_none());
         assert!(reader.wait_for(awaited).now_or_never().is_none());
         put(&mut publisher, number, 1);
-        assert!(follower.is_empty(), "earlier commits are not copied");
+        assert!(follower.get_ref().is_empty(), "earlier commits are not copied");
     }
     let publishing = std::thread::spawn(move || {
         put(&mut publisher, 5, 1);
         publisher
     });
     assert!(soon(reader.wait_for(awaited)).await.unwrap());
-    assert_eq!(reader.get(&(0, 5)).unwrap(), Some(Item::new((0, 5), 1)));
+    assert_eq!(reader.get_ref().get(&(0, 5)).unwrap(), Some(Item::new((0, 5), 1)));
     let changes = soon(follower.wait_for(awaited)).await.unwrap();
     assert_eq!((changes.version(), changes.len()), (awaited, 5));
     let mut publisher = publishing.join().unwrap();
@@ -191,7 +191,7 @@ async fn waits_for_a_version_resolve_in_one_step_and_not_before() {
     std::thread::spawn(move || interrupter.interrupt());
     assert_eq!(soon(reader.changed()).await.unwrap(), None);
     publisher.close().unwrap();
-    while reader.untyped().publisher_state().is_alive() {
+    while reader.get_ref().untyped().publisher_state().is_alive() {
         assert!(soon(reader.changed()).await.unwrap().is_some(), "the publisher's end is news");
     }
     assert!(reader.into_inner().get(&(0, 6)).unwrap().is_some());
@@ -280,7 +280,7 @@ async fn forgotten_future_loses_no_change() {
         put(&mut publisher, 0, value);
         assert_eq!(soon(follower.changed()).await.unwrap().len(), 1);
     }
-    assert_eq!(follower.get(&(0, 0)), Some(&Item::new((0, 0), 4)));
+    assert_eq!(follower.get_ref().get(&(0, 0)), Some(&Item::new((0, 0), 4)));
     publisher.close().unwrap();
 }
 
@@ -345,7 +345,7 @@ async fn tasks_on_several_threads_follow_many_tables() {
             let mut last = 0;
             while last < 100 {
                 soon(follower.changed()).await.unwrap();
-                last = follower.get(&(0, 0)).map_or(0, |item| item.value);
+                last = follower.get_ref().get(&(0, 0)).map_or(0, |item| item.value);
             }
         })
     });
