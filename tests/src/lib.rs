@@ -80,6 +80,7 @@ pub mod terminal;
 pub mod vandal;
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Maximum time that a test waits for a condition. Long enough for a loaded machine.
@@ -111,6 +112,16 @@ pub fn skip(reason: &str) {
         let file = std::fs::File::options().append(true).create(true).open(path);
         let noted = file.and_then(|mut file| writeln!(file, "{reason}"));
         noted.expect("the file of skipped tests");
+    }
+}
+
+/// Sets a flag when it is dropped, so that a scoped thread that runs until then ends even if the
+/// test panics.
+pub struct SetOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -12,9 +12,9 @@ use common::{Error, Publisher, Row, Subscriber};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tests::confined::own_memory;
-use tests::full_or;
 use tests::script::Item;
 use tests::table::Table;
+use tests::{SetOnDrop, full_or};
 
 #[test]
 fn damage_is_an_error_or_plausible_data() {
@@ -190,6 +190,7 @@ fn memory_that_is_damaged_and_cut_while_it_is_read() {
         };
         std::thread::scope(|scope| {
             scope.spawn(|| damage(seed));
+            let _running = SetOnDrop(&done);
             for _ in 0..150 {
                 errors += use_all(&mut publisher, &mut subscribers, &mut dice);
                 if let Ok(subscriber) = attach() {
@@ -197,7 +198,6 @@ fn memory_that_is_damaged_and_cut_while_it_is_read() {
                 }
                 rounds += 1;
             }
-            done.store(true, Ordering::Relaxed);
         });
         drop(publisher);
         common::remove(table.name()).unwrap();

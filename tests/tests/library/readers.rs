@@ -13,7 +13,7 @@ use common::{
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tests::script::{Item, ItemKey};
 use tests::table::Table;
-use tests::{LIMIT, full_or, until};
+use tests::{LIMIT, SetOnDrop, full_or, until};
 
 fn open(table: &Table) -> (Publisher<Item>, Reader<Item>) {
     let publisher = Publisher::builder(table.name()).capacity(100_000).open().unwrap();
@@ -169,6 +169,7 @@ fn lookups_under_full_speed_inserts_and_deletes_have_no_false_misses() {
             }
             publisher
         });
+        let running = SetOnDrop(end);
         let readers: Vec<_> = (0..2)
             .map(|thread| {
                 scope.spawn(move || {
@@ -199,7 +200,7 @@ fn lookups_under_full_speed_inserts_and_deletes_have_no_false_misses() {
         let counts = readers.into_iter().map(|reader| reader.join().unwrap());
         let [absent, many] =
             counts.reduce(|[a, b], [c, d]| [a + c, b + d]).expect("there are two readers");
-        end.store(true, Ordering::Relaxed);
+        drop(running);
         let publisher = churn.join().unwrap();
         println!(
             "{} lookups of keys that are always live, {many} by get_many, 0 missed; {absent} proven absences; {} commits",
@@ -232,6 +233,7 @@ fn get_many_under_full_speed_commits_returns_rows_of_one_version() {
             }
             publisher
         });
+        let running = SetOnDrop(end);
         let keys: Vec<ItemKey> = (0..ROWS).map(|number| (0, number)).collect();
         for _ in 0..full_or(20_000, 2_000) {
             let mut read = Vec::new();
@@ -248,7 +250,7 @@ fn get_many_under_full_speed_commits_returns_rows_of_one_version() {
                 Err(error) => panic!("{error}"),
             }
         }
-        end.store(true, Ordering::Relaxed);
+        drop(running);
         writer.join().unwrap().close().unwrap();
     });
 }

@@ -12,7 +12,7 @@ use tests::model::reference::Observed;
 use tests::model::shape::Shape;
 use tests::process::Process;
 use tests::stepper::Stepper;
-use tests::{role, skip};
+use tests::{SetOnDrop, role, skip};
 
 use crate::generate::Place;
 
@@ -139,15 +139,6 @@ fn reply(process: &mut Process) -> Reply {
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
-/// Tells the racing reader to end, even if a step panics.
-struct EndOfRace<'a>(&'a AtomicBool);
-
-impl Drop for EndOfRace<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Runs `step` while `racers` other threads continuously attach and take snapshots. Returns what
 /// each of them saw.
 pub fn raced<T>(name: &str, racers: usize, step: impl FnOnce() -> T) -> (T, Vec<Vec<Observed>>) {
@@ -161,7 +152,7 @@ pub fn raced<T>(name: &str, racers: usize, step: impl FnOnce() -> T) -> (T, Vec<
             seen
         };
         let racers: Vec<_> = (0..racers).map(|_| scope.spawn(race)).collect();
-        let end = EndOfRace(&is_over);
+        let end = SetOnDrop(&is_over);
         while racing.load(Ordering::Relaxed) < racers.len()
             && !racers.iter().any(|one| one.is_finished())
         {
