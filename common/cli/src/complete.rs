@@ -16,7 +16,7 @@ use clap::builder::PossibleValue;
 use clap::{ArgMatches, Command};
 use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter};
 use clap_complete::env::{Bash, CompleteEnv, Elvish, Fish, Shells, Zsh};
-use common::{Error, Field, TableInfo, UntypedSubscriber, inspect};
+use common::{Error, Field, TableInfo, UntypedReader, inspect};
 use nix::unistd::{Uid, User};
 
 use crate::error::{CliError, usage};
@@ -26,7 +26,7 @@ const VARIABLE: &str = "TABLECAST_COMPLETE";
 /// Variable in which bash passes the word to complete, including an opening quote. Other shells pass
 /// the quote in the line itself.
 const BASH_WORD: &str = "TABLECAST_COMPLETE_WORD";
-/// Maximum number of rows of a table whose keys are candidates. Listing keys copies the table.
+/// Maximum number of rows of a table whose keys are candidates. Listing keys reads all rows.
 const MAX_KEYS: usize = 1000;
 
 const SHELLS: Shells<'static> = Shells(&[&Bash, &Elvish, &Fish, &Zsh]);
@@ -131,17 +131,17 @@ fn tables_that(is_wanted: fn(&TableInfo) -> bool, current: &OsStr) -> Vec<Comple
 
 /// Completes a key of a table with at most `MAX_KEYS` rows.
 pub fn keys(current: &OsStr) -> Vec<CompletionCandidate> {
-    let found = table().filter(|table| table.rows <= MAX_KEYS);
-    let open =
-        |found: TableInfo| UntypedSubscriber::builder(&found.name).owner(found.owner).open().ok();
-    let Some(table) = found.and_then(open) else {
+    let mut keys = Vec::new();
+    let Some(table) = table().filter(|table| table.rows <= MAX_KEYS) else {
         return Vec::new();
     };
-    let fields: Vec<&str> = table.schema().key_fields().map(Field::name).collect();
-    let mut keys: Vec<String> = table.iter().map(|row| row.key().to_string()).collect();
+    if let Ok(reader) = UntypedReader::builder(&table.name).owner(table.owner).open() {
+        // After an error, the keys that were read are offered.
+        let _read = reader.for_each(|row| keys.push(row.key().to_string()));
+    }
     keys.retain(|key| is_plain(key));
     keys.sort_unstable();
-    let help = fields.join(",");
+    let help = table.schema.key_fields().map(Field::name).collect::<Vec<_>>().join(",");
     matching(keys.iter().map(|key| candidate(key, &help)), current)
 }
 
