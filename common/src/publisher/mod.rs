@@ -790,7 +790,8 @@ impl UntypedPublisher {
         match self.name.relock() {
             Ok(()) => {}
             Err(Error::PublisherActive { table, .. }) => {
-                // Check the lock again before the next commit.
+                // Check the lock again before the next commit. The timer is not set: an event loop
+                // would spin while the other process keeps the lock.
                 self.next_maintenance_ns = 0;
                 // While this publisher holds the region, no other process can publish that region.
                 // A process that tries gets an error and releases the table's lock.
