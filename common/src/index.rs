@@ -10,7 +10,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use crate::memory::{AlignedWords, prefetch};
+use crate::memory::{AlignedWords, NoMemory, out_of_memory, prefetch, try_extend};
 use crate::protocol::words::set_bits;
 use crate::row::schema::Schema;
 
@@ -130,20 +130,26 @@ impl Default for KeyIndex {
 }
 
 impl KeyIndex {
-    /// Returns an index with room for `slots` slots.
+    /// Returns an index with room for `slots` slots. Aborts the process if there is not enough
+    /// memory.
     pub fn with_capacity(slots: usize) -> Self {
+        Self::try_with_capacity(slots).unwrap_or_else(|NoMemory| out_of_memory(slots))
+    }
+
+    /// Returns an index with room for `slots` slots.
+    pub fn try_with_capacity(slots: usize) -> Result<Self, NoMemory> {
         Self::of_size((slots + slots / 3 + 1).next_power_of_two().max(LEAST), 0)
     }
 
     /// Returns an index of `size` entries. Entries use at least the bits of the mask `slots` for
     /// their slots.
-    fn of_size(size: usize, slots: u32) -> Self {
-        Self {
-            words: AlignedWords::zeroed(size / 2),
+    fn of_size(size: usize, slots: u32) -> Result<Self, NoMemory> {
+        Ok(Self {
+            words: AlignedWords::try_zeroed(size / 2)?,
             shift: 64 - size.trailing_zeros(),
             slots: slots | u32::try_from(size - 1).unwrap_or(u32::MAX),
             len: 0,
-        }
+        })
     }
 
     /// Returns the first `Some` that `matches` yields for a slot with this hash.
@@ -173,7 +179,8 @@ impl KeyIndex {
     }
 
     /// Adds a slot. If `is_twin` returns true for a slot with this hash, replaces that slot and
-    /// returns it. `hash_at` returns the hash of the key at an existing slot.
+    /// returns it. `hash_at` returns the hash of the key at an existing slot. Aborts the process if
+    /// there is not enough memory; [`try_reserve`](Self::try_reserve) prevents that.
     pub fn put(
         &mut self,
         hash: Hash,
@@ -181,7 +188,9 @@ impl KeyIndex {
         is_twin: impl Fn(usize) -> bool,
         hash_at: impl Fn(usize) -> Hash,
     ) -> Option<usize> {
-        self.make_room(slot, hash_at);
+        if self.try_reserve(slot, hash_at).is_err() {
+            out_of_memory(self.words.len() * 2);
+        }
         let mut at = self.home(hash);
         loop {
             let entry = self.entries()[at];
@@ -274,23 +283,39 @@ impl KeyIndex {
         to.wrapping_sub(from) & (self.entries().len() - 1)
     }
 
-    /// Makes room for one more entry, which will hold `slot`.
-    fn make_room(&mut self, slot: usize, hash_at: impl Fn(usize) -> Hash) {
+    /// Makes room for one more entry, which will hold `slot`. `hash_at` returns the hash of the key
+    /// at an existing slot.
+    ///
+    /// # Errors
+    /// [`NoMemory`]; the index is unchanged in that case.
+    #[inline]
+    pub fn try_reserve(
+        &mut self,
+        slot: usize,
+        hash_at: impl Fn(usize) -> Hash,
+    ) -> Result<(), NoMemory> {
         let size = self.entries().len();
         let is_full = (self.len + 1) * 4 > size * 3;
         let is_wide = slot as u32 >= self.slots;
         if is_full || is_wide {
             let slots = u32::MAX >> (slot as u32 + 1).leading_zeros();
-            self.rebuild(if is_full { size * 2 } else { size }, slots, hash_at);
+            self.rebuild(if is_full { size * 2 } else { size }, slots, hash_at)?;
         }
+        Ok(())
     }
 
-    fn rebuild(&mut self, size: usize, slots: u32, hash_at: impl Fn(usize) -> Hash) {
-        let larger = Self::of_size(size, self.slots | slots);
+    fn rebuild(
+        &mut self,
+        size: usize,
+        slots: u32,
+        hash_at: impl Fn(usize) -> Hash,
+    ) -> Result<(), NoMemory> {
+        let mut known = Vec::new();
+        try_extend(&mut known, self.slots as usize / 64 + 1)?;
+        let larger = Self::of_size(size, self.slots | slots)?;
         let former = std::mem::replace(self, larger);
         // Add the slots in ascending order, so that `hash_at` reads the keys in their order in
         // memory.
-        let mut known = vec![0_u64; former.slots as usize / 64 + 1];
         for entry in former.entries().iter().filter(|entry| **entry != FREE) {
             let slot = former.slot_of(*entry);
             known[slot / 64] |= 1 << (slot % 64);
@@ -304,6 +329,7 @@ impl KeyIndex {
             self.set(at, hash, slot);
         }
         self.len = former.len;
+        Ok(())
     }
 }
 
@@ -379,6 +405,11 @@ mod tests {
                 assert!(counts.iter().all(|count| (20..120).contains(count)), "{step}: {counts:?}");
             }
         }
+    }
+
+    #[test]
+    fn index_beyond_the_memory_of_the_machine_is_an_error() {
+        assert!(KeyIndex::try_with_capacity(1 << 60).is_err());
     }
 
     #[test]

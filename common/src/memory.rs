@@ -74,16 +74,11 @@ unsafe impl Sync for AlignedWords {}
 
 impl Default for AlignedWords {
     fn default() -> Self {
-        Self::zeroed(0)
+        Self::try_zeroed(0).unwrap_or_else(|NoMemory| out_of_memory(0))
     }
 }
 
 impl AlignedWords {
-    /// Returns `words` zeros. Aborts the process if there is not enough memory.
-    pub fn zeroed(words: usize) -> Self {
-        Self::try_zeroed(words).unwrap_or_else(|NoMemory| out_of_memory(words))
-    }
-
     /// Returns `words` zeros.
     pub fn try_zeroed(words: usize) -> Result<Self, NoMemory> {
         let (first, room, memory) = if words < LARGE_WORDS {
@@ -103,14 +98,7 @@ impl AlignedWords {
     }
 
     /// Extends the slice with zeros to at least `words` words. The allocation grows by at least
-    /// half. Aborts the process if there is not enough memory.
-    pub fn grow(&mut self, words: usize) {
-        if self.try_grow(words).is_err() {
-            out_of_memory(words);
-        }
-    }
-
-    /// Extends the slice as [`grow`](Self::grow) does.
+    /// half.
     ///
     /// # Errors
     /// [`NoMemory`]; the slice is unchanged in that case.
@@ -144,7 +132,8 @@ impl DerefMut for AlignedWords {
     }
 }
 
-fn out_of_memory(words: usize) -> ! {
+/// Aborts the process because there is not enough memory for `words` words.
+pub fn out_of_memory(words: usize) -> ! {
     handle_alloc_error(Layout::array::<u64>(words).unwrap_or(Layout::new::<u64>()))
 }
 
@@ -235,10 +224,10 @@ mod tests {
     fn grown_words_keep_their_values_and_the_new_ones_are_zero() {
         for mut size in [1, LARGE_WORDS - 4, 2 * LARGE_WORDS + 5] {
             let mut words = AlignedWords::default();
-            words.grow(size);
+            words.try_grow(size).unwrap();
             words.fill(7);
             for more in [1, 3, size] {
-                words.grow(size + more);
+                words.try_grow(size + more).unwrap();
                 assert_eq!(words.as_ptr().addr() % size_of::<Line>(), 0);
                 assert!(words[..size].iter().all(|word| *word == 7));
                 assert!(words[size..].iter().all(|word| *word == 0));

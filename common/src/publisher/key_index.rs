@@ -6,9 +6,9 @@
 
 use crate::error::Result;
 use crate::index::{Hash, KeyHasher};
-use crate::memory::Scratch;
+use crate::memory::{NoMemory, Scratch, try_extend};
 use crate::protocol::key_index::IndexGeometry;
-use crate::region::object::{self, index_name};
+use crate::region::object::{self, index_name, no_memory};
 use crate::region::{PublisherIndex, PublisherRegion};
 
 /// A new generation is written when fewer entries than this part of all of them are free: a search
@@ -49,8 +49,9 @@ impl PublishedIndex {
         let (next, access) = (former.wrapping_add(1), region.access()?);
         let object = PublisherIndex::create(region.id(), next, geometry, hasher, access)?;
         let free = geometry.entries();
-        let (positions, queue) = (vec![0; slots], Scratch::default());
+        let (positions, queue) = (Vec::new(), Scratch::default());
         let mut index = Self { object, positions, free, queue };
+        index.reserve_slots(slots).map_err(|NoMemory| no_memory(region.object()))?;
         index.object.writer().set_removed(commit);
         for (slot, hash) in entries {
             index.insert(slot, hash);
@@ -71,13 +72,18 @@ impl PublishedIndex {
             && geometry.holds_slots(slots)
     }
 
+    /// Makes room for entries of the first `slots` slots.
+    pub fn reserve_slots(&mut self, slots: usize) -> std::result::Result<(), NoMemory> {
+        try_extend(&mut self.positions, slots)
+    }
+
     /// Prefetches the entry of a key that a commit will add.
     #[inline]
     pub fn prefetch(&self, hash: Hash) {
         self.object.writer().prefetch(hash.0);
     }
 
-    /// Adds the entry of a key. A commit that makes its row visible must follow.
+    /// Adds the entry of a key at a slot for which there is room. A commit that makes its row visible must follow.
     #[inline]
     pub fn insert(&mut self, slot: usize, hash: Hash) {
         let inserted = self.object.writer().insert(hash.0, slot);
@@ -85,9 +91,6 @@ impl PublishedIndex {
         // until the next generation.
         let (position, was_free) = inserted.unwrap_or((0, false));
         self.free -= usize::from(was_free && self.free > 0);
-        if slot >= self.positions.len() {
-            self.positions.resize((slot + 1).max(self.positions.len() * 2), 0);
-        }
         self.positions[slot] = position as u32;
     }
 

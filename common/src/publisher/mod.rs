@@ -282,7 +282,8 @@ impl<R: Row> Transaction<'_, R> {
     /// Adds a row.
     ///
     /// # Errors
-    /// [`Error::KeyExists`], [`Error::TableFull`].
+    /// [`Error::KeyExists`], [`Error::TableFull`], and [`Error::Limit`] if there is not enough memory
+    /// to stage the row.
     pub fn insert(&mut self, row: &R) -> Result<()> {
         self.inner.insert(bytemuck::bytes_of(row))
     }
@@ -290,7 +291,7 @@ impl<R: Row> Transaction<'_, R> {
     /// Replaces the row that has the same key.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`].
+    /// [`Error::KeyMissing`], and [`Error::Limit`] as [`insert`](Self::insert).
     pub fn update(&mut self, row: &R) -> Result<()> {
         self.inner.update(bytemuck::bytes_of(row))
     }
@@ -298,7 +299,7 @@ impl<R: Row> Transaction<'_, R> {
     /// Adds a row, or replaces the row that has the same key.
     ///
     /// # Errors
-    /// [`Error::TableFull`].
+    /// [`Error::TableFull`], and [`Error::Limit`] as [`insert`](Self::insert).
     pub fn upsert(&mut self, row: &R) -> Result<()> {
         self.inner.upsert(bytemuck::bytes_of(row))
     }
@@ -320,7 +321,8 @@ impl<R: Row> Transaction<'_, R> {
     /// rows have the same key, the later one is used.
     ///
     /// # Errors
-    /// [`Error::TableFull`]. Some of the differences are staged in that case.
+    /// [`Error::TableFull`], and [`Error::Limit`] as [`insert`](Self::insert). Some of the
+    /// differences are staged in that case.
     ///
     /// # Examples
     /// ```
@@ -931,7 +933,8 @@ impl UntypedTransaction<'_> {
     /// Adds a row.
     ///
     /// # Errors
-    /// [`Error::KeyExists`], [`Error::TableFull`], [`Error::WrongLength`].
+    /// [`Error::KeyExists`], [`Error::TableFull`], [`Error::WrongLength`], and [`Error::Limit`] if
+    /// there is not enough memory to stage the row.
     #[inline]
     pub fn insert(&mut self, row: &[u8]) -> Result<()> {
         self.publisher.table.insert(row)
@@ -940,7 +943,8 @@ impl UntypedTransaction<'_> {
     /// Replaces the row that has the same key.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`], [`Error::WrongLength`].
+    /// [`Error::KeyMissing`], [`Error::WrongLength`], and [`Error::Limit`] as
+    /// [`insert`](Self::insert).
     #[inline]
     pub fn update(&mut self, row: &[u8]) -> Result<()> {
         self.publisher.table.update(row)
@@ -949,7 +953,8 @@ impl UntypedTransaction<'_> {
     /// Adds a row, or replaces the row that has the same key.
     ///
     /// # Errors
-    /// [`Error::TableFull`], [`Error::WrongLength`].
+    /// [`Error::TableFull`], [`Error::WrongLength`], and [`Error::Limit`] as
+    /// [`insert`](Self::insert).
     #[inline]
     pub fn upsert(&mut self, row: &[u8]) -> Result<()> {
         self.publisher.table.upsert(row)
@@ -972,8 +977,8 @@ impl UntypedTransaction<'_> {
     /// rows have the same key, the later one is used.
     ///
     /// # Errors
-    /// [`Error::TableFull`], [`Error::WrongLength`]. Some of the differences are staged in that
-    /// case.
+    /// [`Error::TableFull`], [`Error::WrongLength`], and [`Error::Limit`] as
+    /// [`insert`](Self::insert). Some of the differences are staged in that case.
     pub fn replace_with<B: AsRef<[u8]>>(
         &mut self,
         rows: impl IntoIterator<Item = B>,

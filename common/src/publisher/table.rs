@@ -21,12 +21,12 @@ use std::sync::Arc;
 use super::key_index::PublishedIndex;
 use crate::error::{Error, Result};
 use crate::index::{Hash, KeyHasher, KeyIndex};
-use crate::memory::{AlignedWords, Scratch};
+use crate::memory::{AlignedWords, NoMemory, Scratch};
 use crate::protocol::commit::Write;
 use crate::protocol::layout::{MAX_VERSION, header};
 use crate::protocol::read::Table;
 use crate::region::PublisherRegion;
-use crate::region::object::TableName;
+use crate::region::object::{TableName, no_memory};
 use crate::row::RowBuf;
 use crate::row::schema::Schema;
 
@@ -331,6 +331,8 @@ impl PublishedTable {
         let rows = staged.end;
         self.region.grow(rows)?;
         if staged.changes_keys {
+            let reserved = self.key_index.reserve_slots(rows);
+            reserved.map_err(|NoMemory| no_memory(self.region.object()))?;
             let new_keys = staged.new_keys();
             if !self.key_index.has_room(new_keys, rows) {
                 self.key_index =
@@ -543,11 +545,13 @@ impl PublishedTable {
     /// Stages `row`. `slot` is the slot of its key, if the key has one.
     #[inline]
     fn put(&mut self, slot: Option<usize>, row: &[u8]) -> Result<()> {
+        let row_words = self.schema().row_words();
+        let reserved = self.staged.reserve(row_words);
+        reserved.map_err(|NoMemory| no_memory(self.region.object()))?;
         let change = match slot {
             Some(slot) => self.stage(slot),
             None => self.stage_new_key(row)?,
         };
-        let row_words = self.schema().row_words();
         self.staged.set_row(change, row, row_words);
         Ok(())
     }
@@ -578,7 +582,8 @@ impl PublishedTable {
         staged.changes_keys = true;
         let change = match reusable {
             None => {
-                let slot = index.take(limit).ok_or_else(|| full(&self.name, limit))?;
+                let slot = index.take(limit).map_err(|NoMemory| no_memory(self.region.object()))?;
+                let slot = slot.ok_or_else(|| full(&self.name, limit))?;
                 let spare = index.stage(slot, staged.slots.len());
                 self.region.prefetch(slot, spare);
                 staged.add(slot, spare, false)
@@ -715,6 +720,13 @@ impl StagedChanges {
     #[inline]
     fn effective(&self) -> impl Iterator<Item = &StagedSlot> + Clone {
         self.slots.iter().filter(|change| change.is_effective())
+    }
+
+    /// Makes room for one more change, with a row.
+    #[inline]
+    fn reserve(&mut self, row_words: usize) -> std::result::Result<(), NoMemory> {
+        self.slots.try_reserve(1)?;
+        Ok(self.words.try_reserve(row_words)?)
     }
 
     #[inline]
@@ -898,13 +910,14 @@ impl RowIndex {
     /// two slots.
     fn new(region: &PublisherRegion) -> Result<std::result::Result<Self, Vec<u8>>> {
         let ((version, table), schema) = (region.look()?, region.schema());
+        let refused = |NoMemory| no_memory(region.object());
         let mut index = Self {
             slots: SlotKeys::new(schema),
-            keys: KeyIndex::with_capacity(table.rows()),
+            keys: KeyIndex::try_with_capacity(table.rows()).map_err(refused)?,
             free: Vec::new(),
             used: 0,
         };
-        index.use_slots(table.rows());
+        index.use_slots(table.rows()).map_err(refused)?;
         let mut words = vec![0; table.row_words()];
         for slot in 0..table.rows() {
             let live = table.read(slot, version, 0, &mut words).is_ok_and(|tag| tag.is_live());
@@ -1048,15 +1061,21 @@ impl RowIndex {
     }
 
     /// Returns a slot for a new key, or None if the first `capacity` slots are in use.
-    fn take(&mut self, capacity: usize) -> Option<usize> {
-        if let Some(slot) = self.free.pop() {
-            return Some(slot as usize);
+    /// The key index then has room for the key.
+    ///
+    /// # Errors
+    /// [`NoMemory`]; nothing is changed in that case.
+    fn take(&mut self, capacity: usize) -> std::result::Result<Option<usize>, NoMemory> {
+        let free = self.free.last().map(|slot| *slot as usize);
+        let slot = free.unwrap_or(self.used);
+        if free.is_none() && slot >= capacity {
+            return Ok(None);
         }
-        if self.used >= capacity {
-            return None;
+        self.keys.try_reserve(slot, |other| self.slots.hash(other))?;
+        if self.free.pop().is_none() {
+            self.use_slots(slot + 1)?;
         }
-        self.use_slots(self.used + 1);
-        Some(self.used - 1)
+        Ok(Some(slot))
     }
 
     /// Gives up the slots from `capacity` on, which must all be free.
@@ -1067,11 +1086,14 @@ impl RowIndex {
         }
     }
 
-    fn use_slots(&mut self, used: usize) {
-        self.slots.words.grow(used * self.slots.stride);
+    fn use_slots(&mut self, used: usize) -> std::result::Result<(), NoMemory> {
+        // A rollback frees slots, and cannot fail.
+        self.free.try_reserve(used - self.free.len())?;
+        self.slots.words.try_grow(used * self.slots.stride)?;
         for slot in std::mem::replace(&mut self.used, used)..used {
             *self.slots.note_mut(slot) = SlotNote::new(0, false).0;
         }
+        Ok(())
     }
 
     /// Stores a key at a slot and adds it to the index, which must not contain it.

@@ -244,6 +244,11 @@ pub fn status(object: &str, file: &File) -> Result<Metadata> {
     file.metadata().map_err(|error| failure(object, "query the status of", error))
 }
 
+/// Returns the error for private memory that the system refused.
+pub fn no_memory(object: &str) -> Error {
+    failure(object, "allocate", Errno::ENOMEM)
+}
+
 /// Returns the error for a refused system call. Limits and permissions have their own variants;
 /// other errors keep their source.
 pub fn failure(object: &str, action: &'static str, error: impl Into<std::io::Error>) -> Error {

@@ -4,8 +4,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use nix::errno::Errno;
-
 use super::slot_changes::{Position, SlotChanges};
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
@@ -19,7 +17,7 @@ use crate::protocol::read::read_fast;
 use crate::protocol::stream::for_each_row;
 use crate::protocol::words::set_bits;
 use crate::region::ReaderRegion;
-use crate::region::object::{TableName, failure, trusted_users};
+use crate::region::object::{TableName, no_memory, trusted_users};
 use crate::row::schema::{Conversion, Schema};
 use crate::row::{Row, RowBuf, RowRef};
 
@@ -331,7 +329,7 @@ impl Source {
     }
 
     pub(super) fn no_memory(&self) -> Error {
-        failure(self.region.object(), "copy", Errno::ENOMEM)
+        no_memory(self.region.object())
     }
 
     pub(super) fn outrun(&self, passes: u32) -> Error {

@@ -15,7 +15,7 @@ use tests::programs::{publisher, subscriber};
 use tests::script::Item;
 use tests::serving::Serving;
 use tests::table::Table;
-use tests::{LIMIT, role, skip, until};
+use tests::{LIMIT, full_or, role, skip, until};
 
 /// A capacity whose region is small.
 const CAPACITY: usize = 100_000;
@@ -357,6 +357,25 @@ fn publisher_without_descriptors_names_the_limit() {
             stderr.contains("ulimit -n") || stderr.contains("Too many open files"),
             "{files}: {stderr}"
         );
+    }
+}
+
+/// Regression: a publisher aborted if its private memory could not grow.
+#[test]
+fn publisher_without_address_space_names_the_limit() {
+    // Whichever allocation is refused, with small transactions and with large ones.
+    for space in (36 << 20..64 << 20).step_by(full_or(1 << 19, 4 << 20)) {
+        for batch in [1_000, 1_000_000] {
+            let table = Table::new("no-space");
+            let grow = role!("grow", table.name(), 300_000, batch);
+            let mut process = Process::start(&mut limited(&format!("space={space}"), &grow));
+            process.write_line("go");
+            let (status, stderr) = (process.end(), process.stderr());
+            let rows = process.stdout().lines().last().unwrap().to_owned();
+            println!("{space} bytes, {batch} rows at a time: {rows}");
+            assert_eq!(status.code(), Some(1), "{space}, {batch}: {status}, {stderr}");
+            assert!(stderr.contains("memory is used up"), "{space}, {batch}: {stderr}");
+        }
     }
 }
 
