@@ -4,7 +4,7 @@
 //! If the program neither handles nor blocks the signal when its subscriber first sleeps, the
 //! library installs a handler that writes to a socket, on which the subscriber sleeps. So it does
 //! not matter which thread receives the signal. If the program does handle or block the signal, it
-//! is left alone: it calls `refresh` after each signal until there is no news, `wait` polls every
+//! is left alone: it calls `refresh` after each signal until one returns no news, `wait` polls every
 //! 50 ms, and the descriptor reports only the re-check and the publisher's death. The handler stays
 //! installed when the subscriber is dropped, so that a late signal does not kill the process.
 
