@@ -1,19 +1,18 @@
 //! The exporter: replies to requests.
 
-use std::sync::Arc;
-
 use crate::message::{Entries, Piece, Position, Reply, Request};
 use crate::mutant::{Check, holds};
+use crate::sized;
 
 /// Maximum number of answers that an exporter keeps.
-pub const MAX_ANSWERS: usize = 4;
+pub const MAX_ANSWERS: usize = sized(4, 2);
 /// Number of ticks after which an answer that nobody requests is dropped.
-const KEPT_TICKS: u32 = 10;
+const KEPT_TICKS: u32 = sized(10, 2) as u32;
 /// Number of ticks for which an answer with all rows is given to further importers although the
 /// table has newer versions.
 const REUSED_TICKS: u32 = 1;
 /// Bytes of rows in the first piece, if its size is left to the exporter.
-const FIRST_BYTES: usize = 64 << 10;
+const FIRST_BYTES: usize = sized(64 << 10, 1);
 /// Maximum bytes of entries in a piece, unless one row is longer.
 const MAX_PIECE_BYTES: usize = 512 << 10;
 
@@ -59,17 +58,17 @@ pub trait Origin {
 }
 
 /// Replies to requests, and keeps the answers that need several pieces.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Exporter<C> {
     kept: Vec<Kept<C>>,
     /// The number of the last answer.
     last: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Kept<C> {
     answer: u64,
-    changes: Arc<C>,
+    changes: C,
     /// Ticks since the answer was created.
     age: u32,
     /// Ticks since the last request.
@@ -86,12 +85,11 @@ impl<C: Changes> Exporter<C> {
 
     /// Replies to a request.
     pub fn reply(&mut self, request: &Request, origin: &impl Origin<Changes = C>) -> Reply {
-        let reply = if request.answer == 0 {
-            self.begin(request, origin)
+        if request.answer == 0 {
+            self.begin(request, origin).unwrap_or_else(Reply::Failed)
         } else {
             self.piece_of_kept(request)
-        };
-        reply.unwrap_or_else(|refusal| refusal)
+        }
     }
 
     /// Counts a unit of time, and drops answers that nobody requests. Call it once a second.
@@ -118,28 +116,34 @@ impl<C: Changes> Exporter<C> {
         &mut self,
         request: &Request,
         origin: &impl Origin<Changes = C>,
-    ) -> Result<Reply, Reply> {
-        let now = origin.position().map_err(Reply::Failed)?;
+    ) -> Result<Reply, String> {
+        let now = origin.position()?;
         if let Some(kept) = self.kept.iter_mut().find(|kept| kept.answers(request, now)) {
             kept.idle = 0;
-            return Ok(Reply::Piece(piece(kept.answer, &*kept.changes, request)));
+            return Ok(Reply::Piece(piece(kept.answer, &kept.changes, request)));
         }
-        if self.kept.len() >= MAX_ANSWERS && !self.drop_oldest() {
-            return Err(Reply::Busy);
+        // A copy of all rows costs time and memory: it is not created to be dropped.
+        if request.since.region != now.region && !self.has_room() {
+            return Ok(Reply::Busy);
         }
-        let changes = origin.changes(request.since).map_err(Reply::Failed)?;
+        let changes = origin.changes(request.since)?;
         self.last = self.last.wrapping_add(1).max(1);
         let first = piece(self.last, &changes, request);
         if (first.entries.len() as u64) < first.total {
-            let changes = Arc::new(changes);
+            if !self.has_room() {
+                return Ok(Reply::Busy);
+            }
             self.kept.push(Kept { answer: self.last, changes, age: 0, idle: 0 });
         }
         Ok(Reply::Piece(first))
     }
 
-    /// Drops the answer that was requested least recently, unless all were requested in the last
-    /// unit of time.
-    fn drop_oldest(&mut self) -> bool {
+    /// Returns true if another answer can be kept. Drops the answer that was requested least
+    /// recently if necessary, unless all were requested in the last unit of time.
+    fn has_room(&mut self) -> bool {
+        if self.kept.len() < MAX_ANSWERS {
+            return true;
+        }
         let oldest = self.kept.iter().enumerate().max_by_key(|(_, kept)| kept.idle);
         match oldest {
             Some((at, kept)) if kept.idle > 1 => {
@@ -150,28 +154,31 @@ impl<C: Changes> Exporter<C> {
         }
     }
 
-    fn piece_of_kept(&mut self, request: &Request) -> Result<Reply, Reply> {
+    fn piece_of_kept(&mut self, request: &Request) -> Reply {
         let mut kept = self.kept.iter_mut();
-        let kept = kept.find(|kept| holds(Check::Kept, kept.answer == request.answer));
-        let kept = kept.ok_or(Reply::Gone)?;
+        let Some(kept) = kept.find(|kept| kept.answer == request.answer) else {
+            return Reply::Gone;
+        };
         kept.idle = 0;
         let total = (kept.changes.deleted().len() + kept.changes.slots().len()) as u64;
         if request.first >= total {
-            return Err(Reply::Gone);
+            return Reply::Gone;
         }
-        Ok(Reply::Piece(piece(kept.answer, &*kept.changes, request)))
+        Reply::Piece(piece(kept.answer, &kept.changes, request))
     }
 }
 
 impl<C: Changes> Kept<C> {
-    /// Returns true if this answer can also be given to another importer. One with all rows may be
-    /// a little older than the table; the importer checks that it is not older than its copy.
+    /// Returns true if this answer is also one to a new request. An answer with all rows may be a
+    /// little older than the table, if the importer cannot have had a newer version.
     fn answers(&self, request: &Request, now: Position) -> bool {
         let to = self.changes.to();
         if self.changes.from() == 0 {
             request.since.region != to.region
                 && holds(Check::ReusedRegion, to.region == now.region)
-                && (to == now || self.age <= REUSED_TICKS)
+                && (to == now
+                    || holds(Check::AcceptsOlder, request.accepts_older)
+                        && self.age <= REUSED_TICKS)
         } else {
             to == now
                 && request.since.region == to.region

@@ -3,19 +3,20 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-use crate::message::{Delta, Entries, Head, Piece, Position, Reply, Request};
+use crate::message::{Delta, Entries, Head, MAX_ROW_BYTES, Piece, Position, Reply, Request};
 use crate::mutant::{Check, holds};
+use crate::sized;
 
 /// Bytes of entries that a request asks for, after the first piece.
-const PIECE_BYTES: usize = 128 << 10;
+const PIECE_BYTES: usize = sized(128 << 10, 1);
 /// Number of requests for pieces that are outstanding at first, and after a failure.
 const MIN_WINDOW: usize = 2;
 /// Maximum number of requests for pieces that are outstanding.
 const MAX_WINDOW: usize = 32;
 /// Maximum number of deltas that are kept during a request.
 const MAX_DELTAS: usize = 64;
-/// Number of failures without a piece in between, after which an answer is given up.
-const MAX_FAILURES: u32 = 8;
+/// Number of pauses without a piece in between, after which an answer is given up.
+const MAX_FAILURES: u32 = sized(8, 1) as u32;
 
 /// What the caller of an [`Importer`] does next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,7 +47,8 @@ pub struct Update {
     pub to: Position,
     /// Number of publishers that the origin has had.
     pub epoch: u64,
-    /// The entries. No slot is in them twice.
+    /// The entries. Apply them in this order, the deleted slots of a piece before its rows: an
+    /// exporter that cannot be trusted may send a slot twice.
     pub pieces: Vec<Entries>,
 }
 
@@ -69,13 +71,14 @@ impl Update {
 pub struct Importer {
     /// Maximum number of entries of an answer.
     max_entries: u64,
-    /// The position of the copy, if it can be continued.
+    /// True if the copy may have rows although its position is unknown.
+    has_rows: bool,
+    /// The position of the copy, after the first update.
     copy: Option<Copy>,
-    /// The position of the copy, also if it cannot be continued.
-    seen: Position,
     /// True if the exporter may have another version than the copy.
     is_behind: bool,
-    /// The position of the last head, if it arrived after the last new request.
+    /// The newest position of the heads since the last new request. The default if they were of
+    /// several regions, because it is not known which region is the newest.
     news: Option<Position>,
     /// The update that the caller applies.
     applying: Option<Copy>,
@@ -100,7 +103,6 @@ struct Copy {
 /// An answer that is being fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Fetch {
-    since: Position,
     /// The first piece, without its entries.
     answer: Option<Piece>,
     /// Ranges of entries that must be requested.
@@ -110,13 +112,13 @@ struct Fetch {
     /// The entries, by the number of the first one.
     pieces: BTreeMap<u64, Entries>,
     window: usize,
+    /// Number of pauses since the last piece.
     failures: u32,
 }
 
 impl Fetch {
-    fn new(since: Position) -> Self {
+    fn new() -> Self {
         Self {
-            since,
             answer: None,
             missing: std::iter::once(0..u64::MAX).collect(),
             outstanding: BTreeMap::new(),
@@ -128,13 +130,15 @@ impl Fetch {
 }
 
 impl Importer {
-    /// Creates an importer without a copy. It refuses answers with more than `max_entries` entries.
+    /// Creates an importer, whose first update is a complete one. It refuses answers with more than
+    /// `max_entries` entries. `has_rows` tells that the copy has rows from an earlier importer: the
+    /// first update is then not older than the first request.
     #[must_use]
-    pub fn new(max_entries: u64) -> Self {
+    pub fn new(max_entries: u64, has_rows: bool) -> Self {
         Self {
             max_entries,
+            has_rows,
             copy: None,
-            seen: Position::default(),
             is_behind: false,
             news: None,
             applying: None,
@@ -146,10 +150,10 @@ impl Importer {
         }
     }
 
-    /// Returns the position of the copy.
+    /// Returns the position of the copy, or the default before the first update.
     #[must_use]
     pub fn position(&self) -> Position {
-        self.seen
+        self.copy.map_or(Position::default(), |copy| copy.position)
     }
 
     /// Returns true while a request is outstanding or an answer is incomplete.
@@ -179,7 +183,6 @@ impl Importer {
     pub fn follow(&mut self) -> Vec<Action> {
         self.fetch = None;
         self.deltas.clear();
-        self.news = None;
         self.is_behind = true;
         self.proceed()
     }
@@ -187,24 +190,26 @@ impl Importer {
     /// Takes a head.
     pub fn head(&mut self, mut head: Head) -> Vec<Action> {
         let delta = head.delta.take();
-        let copy = self.copy.map_or(Position::default(), |copy| copy.position);
         let position = head.position;
-        if !position.is_news_for(copy) {
+        if !position.is_news_for(self.position()) {
             return Vec::new();
         }
         if let Some(delta) = delta {
             if self.fetch.is_none()
                 && self.applying.is_none()
-                && let Some(update) = self.update_of(&delta, &head)
+                && let Some((update, copy)) = self.update_of(&delta, &head)
             {
-                return self.apply(update);
+                return self.apply(update, copy);
             }
             if self.deltas.len() == MAX_DELTAS {
                 self.deltas.pop_front();
             }
             self.deltas.push_back((delta, head));
         }
-        self.news = Some(position);
+        self.news = Some(match self.news {
+            Some(news) if !holds(Check::NewestHead, false) => position.newest(news),
+            _ => position,
+        });
         self.is_behind |= self.fetch.is_none() && self.applying.is_none();
         self.proceed()
     }
@@ -230,7 +235,15 @@ impl Importer {
                     fetch.window = (fetch.window + 1).min(MAX_WINDOW);
                 }
                 match self.piece(range, piece) {
-                    Ok(Some(update)) => return self.apply(update),
+                    Ok(Some((update, copy))) => {
+                        let is_unchanged = copy.position == self.position();
+                        if is_unchanged && update.is_empty() && !update.is_complete {
+                            self.fetch = None;
+                            self.applying = Some(copy);
+                            return self.applied();
+                        }
+                        return self.apply(update, copy);
+                    }
                     Ok(None) => {}
                     Err(refusal) => return self.refuse(refusal),
                 }
@@ -248,7 +261,7 @@ impl Importer {
         self.proceed()
     }
 
-    /// Notes that a request will get no reply. The request is repeated after a pause.
+    /// Notes that a request gets no reply. The request is repeated after a pause.
     pub fn request_failed(&mut self, id: u64) -> Vec<Action> {
         let Some(fetch) = &mut self.fetch else {
             return Vec::new();
@@ -258,10 +271,10 @@ impl Importer {
         };
         fetch.missing.push(range);
         fetch.window = MIN_WINDOW;
-        fetch.failures += 1;
+        // All outstanding requests fail when a link is cut. They count once.
+        fetch.failures += u32::from(!self.is_paused);
         if fetch.failures > MAX_FAILURES {
             self.fetch = None;
-            self.is_behind = true;
         }
         self.pause()
     }
@@ -277,17 +290,19 @@ impl Importer {
         let Some(copy) = self.applying.take() else {
             return Vec::new();
         };
+        let before = self.position();
         self.copy = Some(copy);
-        self.seen = copy.position;
         self.refusal = None;
-        if let Some(news) = self.news.take() {
-            self.is_behind |= !holds(Check::NewsAgain, !news.is_news_for(copy.position));
-        }
+        // The first answer of a region may be older than its request. The next one is not.
+        let is_same_region = before.region == copy.position.region;
+        self.is_behind |= !holds(Check::Confirm, is_same_region);
         while let Some((delta, head)) = self.deltas.pop_front() {
-            if let Some(update) = self.update_of(&delta, &head) {
-                return self.apply(update);
+            if let Some((update, copy)) = self.update_of(&delta, &head) {
+                return self.apply(update, copy);
             }
         }
+        let has_news = self.news.take().is_some_and(|news| news.is_news_for(copy.position));
+        self.is_behind |= !holds(Check::NewsAgain, !has_news);
         self.proceed()
     }
 
@@ -316,38 +331,35 @@ impl Importer {
     }
 
     /// Returns the update of a delta, if it continues the copy.
-    fn update_of(&self, delta: &Delta, head: &Head) -> Option<Update> {
+    fn update_of(&self, delta: &Delta, head: &Head) -> Option<(Update, Copy)> {
         let copy = self.copy?;
         let continues = holds(Check::DeltaRegion, head.position.region == copy.position.region)
             && holds(Check::DeltaBegins, delta.from <= copy.position.version)
-            && head.position.version > copy.position.version
+            && holds(Check::DeltaNewer, head.position.version > copy.position.version)
             && head.schema == copy.fingerprint
             && delta.entries.fits(copy.row_bytes);
-        continues.then(|| Update {
+        let update = Update {
             is_complete: false,
             schema: Vec::new(),
             to: head.position,
             epoch: head.epoch,
             pieces: vec![delta.entries.clone()],
-        })
+        };
+        continues.then_some((update, Copy { position: head.position, ..copy }))
     }
 
-    fn apply(&mut self, update: Update) -> Vec<Action> {
-        let copy = self.copy.unwrap_or(Copy { position: update.to, fingerprint: 0, row_bytes: 0 });
-        let copy = match self.fetch.take().and_then(|fetch| fetch.answer) {
-            Some(answer) => Copy {
-                position: update.to,
-                fingerprint: answer.fingerprint,
-                row_bytes: answer.row_bytes as usize,
-            },
-            None => Copy { position: update.to, ..copy },
-        };
+    fn apply(&mut self, update: Update, copy: Copy) -> Vec<Action> {
+        self.fetch = None;
         self.applying = Some(copy);
         vec![Action::Apply(update)]
     }
 
     /// Adds a piece to the answer. Returns the update if it is the last piece.
-    fn piece(&mut self, range: Range<u64>, mut piece: Piece) -> Result<Option<Update>, String> {
+    fn piece(
+        &mut self,
+        range: Range<u64>,
+        mut piece: Piece,
+    ) -> Result<Option<(Update, Copy)>, String> {
         let Some(fetch) = &mut self.fetch else {
             return Ok(None);
         };
@@ -363,14 +375,15 @@ impl Importer {
         }
         match &fetch.answer {
             None => {
-                check_answer(&piece, self.copy.as_ref(), fetch.since, self.seen, self.max_entries)?;
+                check_answer(&piece, self.copy.as_ref(), self.max_entries)?;
                 fetch.missing = std::iter::once(end..piece.total).collect();
                 fetch.answer = Some(piece.clone());
             }
             Some(answer) => {
-                let is_same = (piece.answer, piece.to, piece.total, piece.fingerprint)
-                    == (answer.answer, answer.to, answer.total, answer.fingerprint)
-                    && piece.row_bytes == answer.row_bytes;
+                let is_same = (piece.answer, piece.from, piece.to, piece.total)
+                    == (answer.answer, answer.from, answer.to, answer.total)
+                    && (piece.fingerprint, piece.row_bytes)
+                        == (answer.fingerprint, answer.row_bytes);
                 if !holds(Check::OneAnswer, is_same) {
                     return Err("the exporter sent pieces of different answers".to_owned());
                 }
@@ -386,13 +399,20 @@ impl Importer {
         if !holds(Check::AllPieces, is_complete) {
             return Ok(None);
         }
-        let answer = fetch.answer.as_mut();
-        Ok(answer.map(|answer| Update {
-            is_complete: answer.from == 0,
-            schema: answer.schema.take().unwrap_or_default(),
-            to: answer.to,
-            epoch: answer.epoch,
-            pieces: std::mem::take(&mut fetch.pieces).into_values().collect(),
+        Ok(fetch.answer.take().map(|answer| {
+            let update = Update {
+                is_complete: answer.from == 0,
+                schema: answer.schema.unwrap_or_default(),
+                to: answer.to,
+                epoch: answer.epoch,
+                pieces: std::mem::take(&mut fetch.pieces).into_values().collect(),
+            };
+            let copy = Copy {
+                position: answer.to,
+                fingerprint: answer.fingerprint,
+                row_bytes: answer.row_bytes as usize,
+            };
+            (update, copy)
         }))
     }
 
@@ -402,10 +422,11 @@ impl Importer {
             return Vec::new();
         }
         if self.fetch.is_none() && std::mem::take(&mut self.is_behind) {
-            let since = self.copy.map_or(Position::default(), |copy| copy.position);
             self.news = None;
-            self.fetch = Some(Fetch::new(since));
+            self.fetch = Some(Fetch::new());
         }
+        let since = self.position();
+        let accepts_older = self.copy.is_some() || !self.has_rows;
         let Some(fetch) = &mut self.fetch else {
             return Vec::new();
         };
@@ -427,7 +448,8 @@ impl Importer {
                 }
             };
             self.last_request += 1;
-            let request = Request { since: fetch.since, answer, first: range.start, count };
+            let first = range.start;
+            let request = Request { since, accepts_older, answer, first, count };
             fetch.outstanding.insert(self.last_request, range);
             actions.push(Action::Ask { id: self.last_request, request });
         }
@@ -436,24 +458,27 @@ impl Importer {
 }
 
 /// Checks the first piece of an answer.
-fn check_answer(
-    piece: &Piece,
-    copy: Option<&Copy>,
-    since: Position,
-    seen: Position,
-    max_entries: u64,
-) -> Result<(), String> {
+fn check_answer(piece: &Piece, copy: Option<&Copy>, max_entries: u64) -> Result<(), String> {
     let to = piece.to;
-    if !holds(Check::NotBack, to.region != seen.region || to.version >= seen.version) {
+    if let Some(Copy { position, .. }) = copy
+        && to.region == position.region
+        && to.version < position.version
+    {
         return Err(format!(
             "the exporter returned version {}, which is older than version {} that this copy has of the same table",
-            to.version, seen.version
+            to.version, position.version
+        ));
+    }
+    if piece.row_bytes as usize > MAX_ROW_BYTES {
+        return Err(format!(
+            "the table has rows of {} bytes, more than {MAX_ROW_BYTES}",
+            piece.row_bytes
         ));
     }
     if piece.from > 0 {
         let continues = copy.is_some_and(|copy| {
-            to.region == since.region
-                && piece.from <= since.version
+            to.region == copy.position.region
+                && piece.from <= copy.position.version
                 && piece.fingerprint == copy.fingerprint
                 && piece.row_bytes as usize == copy.row_bytes
         });

@@ -20,14 +20,17 @@
 //! # Why a copy never goes back
 //!
 //! A head is only a hint. An importer has one request outstanding for an answer, and accepts only the
-//! reply to that request, so an answer is as new as the request. Within a region, versions also
-//! prove it: an answer or a delta below the position is refused. Clocks are never compared.
+//! reply to that request, so an answer is as new as the request. One exception saves copies of large
+//! tables: an exporter may give an answer with all rows, which it created for another importer
+//! shortly before, to an importer that has nothing of this region and never had. Within a region,
+//! versions also prove it: an answer or a delta below the position is refused. Clocks are never
+//! compared.
 //!
 //! # Limits
 //!
 //! The exporter keeps no state of its importers. It keeps at most [`MAX_ANSWERS`] answers, which any
-//! importer may request pieces of. Each message is at most [`MAX_MESSAGE_BYTES`] long, unless one
-//! row is longer.
+//! importer may request pieces of. Each message is at most [`MAX_MESSAGE_BYTES`] long. An importer
+//! keeps the entries of one answer, whose number the caller limits, and a few deltas.
 
 mod exporter;
 mod importer;
@@ -39,5 +42,12 @@ mod mutant;
 pub use exporter::{Changes, Exporter, MAX_ANSWERS, Origin};
 pub use importer::{Action, Importer, Update};
 pub use message::{
-    Delta, Entries, Head, MAX_MESSAGE_BYTES, Malformed, Piece, Position, Publisher, Reply, Request,
+    Delta, Entries, Head, MAX_MESSAGE_BYTES, MAX_ROW_BYTES, Malformed, Piece, Position, Publisher,
+    Reply, Request,
 };
+
+/// Returns a size, which is smaller in the model, so that its few small rows need several pieces and
+/// reach every limit.
+const fn sized(real: usize, in_model: usize) -> usize {
+    if cfg!(test) { in_model } else { real }
+}

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 /// Version of the messages. It is the first byte of each of them.
 const PROTOCOL: u8 = 1;
 
-/// Maximum length of a message in bytes, unless one row is longer.
+/// Maximum length of a message in bytes. Longer ones are refused.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
+/// Maximum length of a row in bytes.
+pub const MAX_ROW_BYTES: usize = 64 << 10;
 
 /// The region of a table and its version. The default is the position before the first version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -24,6 +26,15 @@ impl Position {
     /// older position of the same region has nothing.
     pub(crate) fn is_news_for(self, copy: Position) -> bool {
         self.region != copy.region || self.version > copy.version
+    }
+
+    /// Returns the newest of two positions, or the default if their regions differ.
+    pub(crate) fn newest(self, other: Self) -> Self {
+        if self.region == other.region {
+            Self { version: self.version.max(other.version), ..self }
+        } else {
+            Self::default()
+        }
     }
 }
 
@@ -115,6 +126,9 @@ impl Entries {
 pub struct Request {
     /// The position of the importer.
     pub since: Position,
+    /// True if the importer's copy cannot have had a newer version of a region than an answer with
+    /// all rows that the exporter keeps. False if the copy has rows of unknown position.
+    pub accepts_older: bool,
     /// The number of the answer; 0 requests a new answer.
     pub answer: u64,
     /// The first entry of the range.
@@ -183,6 +197,9 @@ fn encode(message: &impl Serialize) -> Vec<u8> {
 }
 
 fn decode<'a, M: Deserialize<'a>>(bytes: &'a [u8]) -> Result<M, Malformed> {
+    if bytes.len() > MAX_MESSAGE_BYTES {
+        return Err(Malformed(format!("the message is longer than {MAX_MESSAGE_BYTES} bytes")));
+    }
     match bytes.split_first() {
         Some((&PROTOCOL, message)) => match postcard::take_from_bytes(message) {
             Ok((message, [])) => Ok(message),
@@ -236,7 +253,8 @@ mod tests {
             delta: Some(Delta { from: 2, entries: entries.clone() }),
         };
         assert_eq!(Head::from_bytes(&head.to_bytes()), Ok(head));
-        let request = Request { since: position, answer: 1, first: 2, count: 3 };
+        let request =
+            Request { since: position, accepts_older: true, answer: 1, first: 2, count: 3 };
         assert_eq!(Request::from_bytes(&request.to_bytes()), Ok(request));
         let piece = Piece {
             answer: 1,
@@ -257,13 +275,17 @@ mod tests {
 
     #[test]
     fn damaged_messages_are_errors() {
-        let request = Request { since: Position::default(), answer: 1, first: 2, count: 3 };
+        let since = Position::default();
+        let request = Request { since, accepts_older: false, answer: 1, first: 2, count: 3 };
         let mut bytes = request.to_bytes();
         for length in 0..bytes.len() {
             assert!(Request::from_bytes(&bytes[..length]).is_err());
         }
         bytes.push(0);
         assert!(Request::from_bytes(&bytes).is_err());
+        bytes.resize(MAX_MESSAGE_BYTES + 1, 0);
+        assert!(Request::from_bytes(&bytes).unwrap_err().to_string().contains("longer"));
+        bytes.truncate(1);
         bytes[0] = PROTOCOL + 1;
         let error = Request::from_bytes(&bytes).unwrap_err();
         assert!(error.to_string().contains("same release"), "{error}");

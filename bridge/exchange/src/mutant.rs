@@ -2,32 +2,43 @@
 
 /// A check of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Check {
-    /// A delta applies only to a position that is not before its beginning.
-    DeltaBegins = 1,
-    /// A delta applies only to its own region.
+    /// A delta applies only to a position that is not before its beginning: otherwise the changes in
+    /// between are missing.
+    DeltaBegins,
+    /// A delta applies only if it ends after the position: otherwise the copy goes back.
+    DeltaNewer,
+    /// A delta applies only to its own region: versions of another table mean nothing here.
     DeltaRegion,
-    /// Only the reply to an outstanding request counts.
+    /// Only the reply to an outstanding request counts: a late one has an older table.
     Outstanding,
-    /// All pieces are of one answer.
+    /// All pieces are of one answer, also if two exporters use the same number.
     OneAnswer,
-    /// An update has all pieces.
+    /// An update has all pieces: otherwise it is half a commit.
     AllPieces,
-    /// An answer is not older than the copy.
-    NotBack,
-    /// The exporter returns pieces only of the answer that was requested.
-    Kept,
-    /// The exporter reuses an answer only for the region that the table has now.
+    /// A restarted importer gets no answer that was created for another one: the copy may have a
+    /// newer version.
+    AcceptsOlder,
+    /// The exporter reuses an answer only for the region that the table has now: the copy may have
+    /// had a region in between.
     ReusedRegion,
-    /// A head that arrives during a request leads to another request.
+    /// A head that arrives before the end of a request leads to another request, if the answer is
+    /// older: otherwise the copy stays behind until the next head.
     NewsAgain,
+    /// The first answer of a region, which may be older than its request, leads to another request:
+    /// otherwise as above.
+    Confirm,
+    /// A head that arrives late does not hide a newer one.
+    NewestHead,
     /// A request that failed is repeated.
     RetryFailed,
 }
 
 #[cfg(test)]
-pub(crate) static LEFT_OUT: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+thread_local! {
+    /// The check that the functions of this thread leave out.
+    pub(crate) static LEFT_OUT: std::cell::Cell<Option<Check>> = const { std::cell::Cell::new(None) };
+}
 
 /// Returns true if the condition holds, or if the model leaves the check out.
 #[inline]
@@ -37,7 +48,7 @@ pub(crate) fn holds(check: Check, condition: bool) -> bool {
 
 #[cfg(test)]
 fn is_left_out(check: Check) -> bool {
-    LEFT_OUT.load(std::sync::atomic::Ordering::Relaxed) == check as u8
+    LEFT_OUT.get() == Some(check)
 }
 
 #[cfg(not(test))]
