@@ -47,6 +47,11 @@ impl Replica {
         &self.settings.name
     }
 
+    /// Returns true if the table exists.
+    pub fn is_open(&self) -> bool {
+        self.publisher.is_some()
+    }
+
     /// Returns the number of rows of the local table.
     pub fn len(&self) -> usize {
         self.publisher.as_ref().map_or(0, UntypedPublisher::len)

@@ -7,7 +7,7 @@ use crate::sized;
 /// Maximum number of answers that an exporter keeps.
 pub const MAX_ANSWERS: usize = sized(4, 2);
 /// Number of ticks after which an answer that nobody requests is dropped.
-const KEPT_TICKS: u32 = sized(10, 2) as u32;
+const KEPT_TICKS: u32 = sized(30, 2) as u32;
 /// Number of ticks for which an answer with all rows is given to further importers although the
 /// table has newer versions.
 const REUSED_TICKS: u32 = 1;

@@ -404,7 +404,7 @@ fn exporter_keeps_few_answers_and_drops_those_that_nobody_requests() {
     assert_eq!((next.to, next.first, next.schema), (at(5), 60, None));
     let past = Request { answer: piece.answer, first: u64::MAX, count: 1, ..new_request() };
     assert_eq!(exporter.reply(&past, &origin), Reply::Gone);
-    (0..10).for_each(|_| exporter.tick());
+    (0..30).for_each(|_| exporter.tick());
     assert!(!exporter.keeps_answers());
     let next = Request { answer: piece.answer, first: 60, count: 1, ..new_request() };
     assert_eq!(exporter.reply(&next, &origin), Reply::Gone);

@@ -149,8 +149,8 @@ impl Follower {
         Ok(Self {
             session: session.clone(),
             wanted,
+            machine: Importer::new(max_rows, replica.is_open()),
             replica,
-            machine: Importer::new(max_rows),
             link,
             events,
             sender,
