@@ -108,7 +108,8 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         if !keys::is_name(&name) {
             return Err(Error::InvalidName { name }.into());
         }
-        let settings = Settings { name, mode: args.mode, group: args.group };
+        let settings =
+            Settings { name, mode: args.mode, group: args.group, max_rows: args.max_rows };
         replicas.push((wanted.clone(), Replica::open(settings)?));
     }
     let mut links = Links::open()?;

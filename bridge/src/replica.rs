@@ -15,6 +15,8 @@ pub struct Settings {
     pub mode: u32,
     /// Group that owns the table.
     pub group: Option<u32>,
+    /// Maximum number of rows.
+    pub max_rows: u64,
 }
 
 /// A local table, and the key of each slot of its origin.
@@ -138,10 +140,16 @@ impl Replica {
             let key: Box<[u8]> = RowRef::new(&schema, row)?.key().to_bytes().into();
             created.push((slot, key));
         }
+        let slots_deleted = update.pieces.iter().flat_map(|piece| &piece.deleted);
+        let lost = slots_deleted.clone().filter(|slot| self.keys.contains_key(slot)).count();
+        let gained = created.iter().filter(|(slot, _)| !self.keys.contains_key(slot)).count();
+        let count = (self.keys.len() + gained).saturating_sub(lost) as u64;
+        if count > self.settings.max_rows {
+            return Err(Refused::TooManyRows { count, max: self.settings.max_rows });
+        }
         // A key that moved to another slot is deleted in one and created in another.
         let present: HashSet<&[u8]> = created.iter().map(|(_, key)| &**key).collect();
-        let deleted = update.pieces.iter().flat_map(|piece| &piece.deleted);
-        let slots = deleted.chain(created.iter().map(|(slot, _)| slot));
+        let slots = slots_deleted.clone().chain(created.iter().map(|(slot, _)| slot));
         let old = slots.filter_map(|slot| self.keys.get(slot));
         let mut tx = publisher.begin();
         for key in old.filter(|key| !present.contains(&***key)) {
@@ -154,7 +162,7 @@ impl Replica {
             tx.upsert(row)?;
         }
         tx.commit()?;
-        for slot in update.pieces.iter().flat_map(|piece| &piece.deleted) {
+        for slot in slots_deleted {
             self.keys.remove(slot);
         }
         self.keys.extend(created);
@@ -190,6 +198,13 @@ impl<'u> Rows<'u> {
 pub enum Refused {
     /// The exporter sent something that contradicts itself.
     Contradiction(&'static str),
+    /// The table has more rows than are allowed.
+    TooManyRows {
+        /// Number of rows.
+        count: u64,
+        /// Maximum number of rows.
+        max: u64,
+    },
     /// The local table refused it.
     Table(Error),
 }
@@ -198,6 +213,9 @@ impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Contradiction(what) => write!(f, "the exporter sent {what}"),
+            Self::TooManyRows { count, max } => {
+                write!(f, "the table has {count} rows, more than the {max} that are allowed here")
+            }
             Self::Table(error) => error.fmt(f),
         }
     }

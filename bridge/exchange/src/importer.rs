@@ -230,6 +230,15 @@ impl Importer {
             Err(malformed) => return self.refuse(malformed.to_string()),
         };
         match reply {
+            // Most of these slots may be deleted ones. An answer with all rows tells how many rows
+            // there are.
+            Reply::Piece(piece)
+                if piece.from > 0 && piece.total > self.max_entries && self.copy.is_some() =>
+            {
+                self.copy = None;
+                self.fetch = None;
+                self.is_behind = true;
+            }
             Reply::Piece(piece) => {
                 if is_quick {
                     fetch.window = (fetch.window + 1).min(MAX_WINDOW);
