@@ -68,7 +68,7 @@ fn slow_link_needs_no_memory_and_shows_new_versions() {
     let mut writer = Writer::start(&pair.origin);
     let (exporter, importer) = (pair.export(), pair.import());
     pair.counts();
-    pair.proxy.throttle(40_000);
+    pair.proxy.throttle(250_000);
     let memory = || (exporter.memory_kib(), importer.memory_kib());
     pair.counts();
     let before = memory();
@@ -80,11 +80,12 @@ fn slow_link_needs_no_memory_and_shows_new_versions() {
     let passed = pair.proxy.passed() - passed;
     let after = memory();
     let last = writer.pause();
-    let begun = Instant::now();
+    let (begun, before_end) = (Instant::now(), pair.proxy.passed());
     equal(&pair.origin, &pair.copy);
     println!(
-        "{last} versions, {seen} seen, {passed} bytes; equal {:?} after the end; memory of exporter and importer in KiB: {before:?}, then {after:?}",
-        begun.elapsed()
+        "{last} versions, {seen} seen, {passed} bytes; equal {:?} and {} bytes after the end; memory of exporter and importer in KiB: {before:?}, then {after:?}",
+        begun.elapsed(),
+        pair.proxy.passed() - before_end
     );
     assert!(after.0 < before.0 + MAX_GROWTH_KIB, "exporter: {before:?} KiB, {after:?} KiB");
     assert!(after.1 < before.1 + MAX_GROWTH_KIB, "importer: {before:?} KiB, {after:?} KiB");

@@ -7,11 +7,14 @@
 
 mod faults;
 mod guarantees;
+mod names;
+mod namespaces;
 mod origins;
 mod pair;
 mod process;
 mod proxy;
 mod role;
+mod soak;
 mod table;
 
 use std::io::Write;
