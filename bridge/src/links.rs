@@ -196,8 +196,11 @@ impl Links {
         let publisher = loop {
             let name = if number == 1 { NAME.to_owned() } else { format!("{NAME}.{number}") };
             match Publisher::builder(&name).mode(0o644).open() {
-                Err(Error::PublisherActive { .. } | Error::WrongOwner { .. })
-                    if number < MAX_NAMES => {}
+                Err(
+                    Error::PublisherActive { .. }
+                    | Error::WrongOwner { .. }
+                    | Error::PermissionDenied { .. },
+                ) if number < MAX_NAMES => {}
                 Err(Error::SchemaMismatch { .. }) => {
                     // An older release left it.
                     common::remove(&name)?;
