@@ -2,14 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use common::UntypedReader;
+use common::{Publisher, UntypedReader};
 
 use crate::pair::{Pair, counts};
 use crate::process::Bridge;
 use crate::role::{Random, Router, Writer};
-use crate::table::{Checker, Table, commit, content, counter_of, equal, publish};
+use crate::table::{Checker, Item, Table, commit, content, counter_of, equal, publish};
 use crate::until;
 
+/// Rows of a large table.
+const LARGE: u64 = 60_000;
+/// Length of the rows of a large table in bytes.
+const LARGE_BYTES: u64 = LARGE * size_of::<Item>() as u64;
 /// Maximum growth of a bridge's memory while the link is too slow, in KiB.
 const MAX_GROWTH_KIB: u64 = 48 << 10;
 
@@ -190,4 +194,77 @@ fn stale_copy_stays_readable_and_is_marked() {
     until("the mark is gone", || !is_marked());
     reader.refresh().unwrap();
     assert_eq!(reader.len().unwrap(), crate::table::rows_of(2).len());
+}
+
+/// Publishes a table that is sent in many pieces.
+fn publish_large(table: &Table) -> Publisher<Item> {
+    let mut publisher = Publisher::<Item>::open(table.name()).unwrap();
+    let mut tx = publisher.begin();
+    for id in 0..LARGE {
+        tx.insert(&Item { id, counter: id, padding: [id; 6] }).unwrap();
+    }
+    tx.commit().unwrap();
+    publisher
+}
+
+/// Waits until this many bytes of a table have passed.
+fn has_passed(pair: &Pair, bytes: u64) {
+    until("a part of the table has passed", || pair.proxy.passed() > bytes);
+}
+
+#[test]
+fn snapshot_continues_after_a_cut() {
+    let pair = Pair::new("continued");
+    let _publisher = publish_large(&pair.origin);
+    pair.proxy.throttle(LARGE_BYTES / 4);
+    let (_exporter, _importer) = (pair.export(), pair.import());
+    has_passed(&pair, LARGE_BYTES * 3 / 4);
+    pair.proxy.cut();
+    equal(&pair.origin, &pair.copy);
+    let passed = pair.proxy.passed();
+    println!("{passed} bytes for a table of {LARGE_BYTES} bytes");
+    assert!(passed < LARGE_BYTES * 3 / 2, "the table was sent again: {passed} bytes");
+}
+
+#[test]
+fn importer_that_is_stopped_in_a_snapshot_costs_the_exporter_one_answer_for_a_while() {
+    let pair = Pair::new("halfway");
+    let other = Table::new("halfway-second");
+    let mut publisher = publish_large(&pair.origin);
+    let exporter = pair.export();
+    let before = exporter.memory_kib();
+    pair.proxy.throttle(LARGE_BYTES / 4);
+    let stopped = pair.import();
+    has_passed(&pair, LARGE_BYTES / 4);
+    stopped.stop();
+    let mut tx = publisher.begin();
+    tx.delete(&0).unwrap();
+    tx.commit().unwrap();
+    let _other = pair.import_as(&other, &pair.address);
+    equal(&pair.origin, &other);
+    let during = exporter.memory_kib();
+    // The answer of the stopped importer is dropped after 10 s.
+    std::thread::sleep(Duration::from_secs(12));
+    let after = exporter.memory_kib();
+    println!("memory of the exporter in KiB: {before}, then {during}, then {after}");
+    assert!(during < before + 3 * LARGE_BYTES / 1024 + MAX_GROWTH_KIB, "{before}, {during}");
+    pair.proxy.throttle(0);
+    stopped.resume();
+    equal(&pair.origin, &pair.copy);
+}
+
+#[test]
+fn exporter_that_is_killed_in_a_snapshot() {
+    let pair = Pair::new("interrupted");
+    let mut publisher = publish_large(&pair.origin);
+    pair.proxy.throttle(LARGE_BYTES / 2);
+    let (exporter, _importer) = (pair.export(), pair.import());
+    has_passed(&pair, LARGE_BYTES / 4);
+    exporter.kill();
+    let mut tx = publisher.begin();
+    tx.delete(&1).unwrap();
+    tx.commit().unwrap();
+    pair.proxy.throttle(0);
+    let _exporter = pair.export();
+    equal(&pair.origin, &pair.copy);
 }

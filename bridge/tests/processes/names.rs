@@ -1,5 +1,6 @@
 //! Which table is imported, under which name, and what refuses it.
 
+use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use common::{Publisher, UntypedReader};
@@ -194,6 +195,32 @@ fn full_shared_memory_is_stated_and_the_copy_recovers() {
             assert!(left.is_empty(), "{left:?}");
         });
     });
+}
+
+#[test]
+fn bridge_of_another_user_has_its_own_table_of_links() {
+    const NOBODY: u32 = 65534;
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root can start a bridge as another user");
+    }
+    let as_nobody = |arguments: &str| {
+        let mut command = Bridge::command(arguments);
+        command.uid(NOBODY).gid(NOBODY);
+        command
+    };
+    if as_nobody("--version").output().is_err() {
+        return skip("another user has no access to the folder of the program");
+    }
+    let pair = Pair::new("user");
+    let own = pair.export();
+    let address = &pair.address;
+    let other = Bridge::start_command(&mut as_nobody(&format!(
+        "import {} --connect {address}",
+        pair.wanted()
+    )));
+    assert_ne!(own.links(), other.links());
+    other.finish();
+    own.finish();
 }
 
 #[test]
