@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::pair::Pair;
+use crate::pair::{Pair, counts};
+use crate::process::{Bridge, free_address};
 use crate::role::{Router, Writer};
-use crate::table::{commit, equal, publish};
+use crate::table::{Table, commit, equal, publish};
 use crate::until;
 
 /// Longer than the lease of a session, so that both sides give the other one up.
@@ -35,6 +36,8 @@ fn link_that_is_cut_for_moments() {
     for _ in 0..5 {
         pair.counts();
         pair.proxy.cut();
+        pair.counts();
+        pair.proxy.reset();
     }
     pair.proxy.refuse();
     std::thread::sleep(Duration::from_secs(1));
@@ -207,4 +210,65 @@ fn importer_without_an_exporter_and_exporter_without_a_table() {
     let _publisher = publish(&pair.origin);
     equal(&pair.origin, &pair.copy);
     pair.is(&importer, "following");
+}
+
+#[test]
+fn exporter_that_is_replaced_by_another_one_of_its_host() {
+    let pair = Pair::new("replaced");
+    let mut publisher = publish(&pair.origin);
+    let second = free_address();
+    let first = pair.export();
+    let importer = Bridge::start(&format!(
+        "import {} --as {} --connect {} --connect {second}",
+        pair.wanted(),
+        pair.copy.name(),
+        pair.proxy.address()
+    ));
+    equal(&pair.origin, &pair.copy);
+    let other = Bridge::export(pair.origin.name(), "a", &second);
+    commit(&mut publisher, 2).unwrap();
+    equal(&pair.origin, &pair.copy);
+    first.finish();
+    commit(&mut publisher, 3).unwrap();
+    equal(&pair.origin, &pair.copy);
+    pair.is(&importer, "following");
+    other.kill();
+    let _third = pair.export();
+    commit(&mut publisher, 4).unwrap();
+    equal(&pair.origin, &pair.copy);
+}
+
+#[test]
+fn origin_without_a_live_publisher_is_copied_and_stale() {
+    let pair = Pair::new("dead");
+    Writer::start(&pair.origin).kill();
+    let (_exporter, importer) = (pair.export(), pair.import());
+    equal(&pair.origin, &pair.copy);
+    let link = pair.is(&importer, "stale");
+    assert!(link.text("error").contains("died"), "{link:?}");
+}
+
+#[test]
+fn copy_of_a_copy_follows_through_faults_of_the_middle() {
+    let pair = Pair::new("chain");
+    let (last, address) = (Table::new("chain-last"), free_address());
+    let mut writer = Writer::start(&pair.origin);
+    let (_exporter, mut middle) = (pair.export(), pair.import());
+    let mut again = Bridge::export(pair.copy.name(), "b", &address);
+    let wanted = format!("b/{}", pair.copy.name());
+    let _importer = Bridge::import(&wanted, last.name(), &address);
+    counts(&last);
+    pair.proxy.reset();
+    counts(&last);
+    middle.kill();
+    middle = pair.import();
+    counts(&last);
+    again.kill();
+    again = Bridge::export(pair.copy.name(), "b", &address);
+    counts(&last);
+    writer.pause();
+    equal(&pair.origin, &pair.copy);
+    equal(&pair.origin, &last);
+    drop((middle, again));
+    writer.close();
 }

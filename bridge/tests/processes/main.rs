@@ -7,6 +7,7 @@
 
 mod faults;
 mod guarantees;
+mod hostile;
 mod names;
 mod namespaces;
 mod origins;

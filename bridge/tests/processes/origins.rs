@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use common::{Publisher, RowBuf, Schema, UntypedPublisher, Value};
+use common::{Publisher, RowBuf, Schema, UntypedPublisher, UntypedReader, Value};
 
 use crate::pair::Pair;
 use crate::table::{Item, Table, commit, content, equal, publish, rows_of};
@@ -111,6 +111,24 @@ fn origin_that_grows() {
         }
         publisher
     });
+}
+
+#[test]
+fn schema_that_changes_while_there_is_no_importer() {
+    let pair = Pair::new("schema-kept");
+    let publisher = publish_names(&pair.origin, "id:u64,name:text(16)", 10);
+    let (_exporter, importer) = (pair.export(), pair.import());
+    equal(&pair.origin, &pair.copy);
+    let mut reader = UntypedReader::open(pair.copy.name()).unwrap();
+    importer.kill();
+    publisher.close().unwrap();
+    let _publisher = publish_names(&pair.origin, "id:u32,rank:u8,name:text(20)", 30);
+    let importer = pair.import();
+    equal(&pair.origin, &pair.copy);
+    // The rows of the old schema end in a stated way.
+    let _outdated = reader.refresh();
+    importer.finish();
+    pair.copy.is_removed();
 }
 
 #[test]

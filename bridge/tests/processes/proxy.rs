@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 
 /// Maximum time until a change of the mode takes effect.
@@ -45,15 +46,29 @@ struct Shared {
 struct Connection {
     sides: [TcpStream; 2],
     is_cut: AtomicBool,
+    is_reset: AtomicBool,
 }
 
 impl Connection {
+    fn is_over(&self) -> bool {
+        self.is_cut.load(Ordering::Relaxed) || self.is_reset.load(Ordering::Relaxed)
+    }
+
     fn cut(&self) {
         self.is_cut.store(true, Ordering::Relaxed);
         for side in &self.sides {
             // The peer may have closed it.
             let _closed = side.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Makes its threads drop it, which sends resets and no end of the stream.
+    fn reset(&self) {
+        for side in &self.sides {
+            let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+            setsockopt(side, sockopt::Linger, &at_once).expect("a socket");
+        }
+        self.is_reset.store(true, Ordering::Relaxed);
     }
 }
 
@@ -88,6 +103,13 @@ impl Proxy {
     pub fn cut(&self) {
         for connection in self.shared.connections.lock().expect("no panic").drain(..) {
             connection.cut();
+        }
+    }
+
+    /// Resets all connections, as a firewall or a crashed host does.
+    pub fn reset(&self) {
+        for connection in self.shared.connections.lock().expect("no panic").drain(..) {
+            connection.reset();
         }
     }
 
@@ -171,12 +193,18 @@ fn connect(near: TcpStream, shared: &Arc<Shared>) {
         side.set_nodelay(true).expect("a socket");
         side.set_read_timeout(Some(TURN)).expect("a socket");
     }
-    let connection = Arc::new(Connection { sides: [near, far], is_cut: AtomicBool::new(false) });
+    let connection = Arc::new(Connection {
+        sides: [near, far],
+        is_cut: AtomicBool::new(false),
+        is_reset: AtomicBool::new(false),
+    });
     for direction in 0..2 {
         let (shared, connection) = (Arc::clone(shared), Arc::clone(&connection));
         std::thread::spawn(move || {
             pump(&shared, &connection, direction);
-            connection.cut();
+            if !connection.is_reset.load(Ordering::Relaxed) {
+                connection.cut();
+            }
         });
     }
     shared.connections.lock().expect("no panic").push(connection);
@@ -195,10 +223,10 @@ fn pump(shared: &Shared, connection: &Connection, direction: usize) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => 0,
             Err(_) => return,
         };
-        while shared.mode() == Mode::Stall && !connection.is_cut.load(Ordering::Relaxed) {
+        while shared.mode() == Mode::Stall && !connection.is_over() {
             std::thread::sleep(TURN);
         }
-        if connection.is_cut.load(Ordering::Relaxed) {
+        if connection.is_over() {
             return;
         }
         if length == 0 {
