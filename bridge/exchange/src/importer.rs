@@ -236,6 +236,7 @@ impl Importer {
                 if piece.from > 0 && piece.total > self.max_entries && self.copy.is_some() =>
             {
                 self.copy = None;
+                self.has_rows = true;
                 self.fetch = None;
                 self.is_behind = true;
             }
