@@ -2,7 +2,7 @@
 //!
 //! The liveliness tokens of exporters name their tables, and each exporter is asked for its head.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
@@ -114,9 +114,9 @@ fn find(session: &Session, timeout: Duration, stop: &Shutdown) -> Result<Found, 
         match events.recv_timeout(TURN.min(end - now)) {
             Ok(Event::Exporter { origin, is_alive: true }) => {
                 quiet_at = Instant::now() + QUIET;
-                if !found.contains_key(&origin) {
-                    ask(session, &origin, end - now, &sender).map_err(failed)?;
-                    found.insert(origin, None);
+                if let btree_map::Entry::Vacant(exporter) = found.entry(origin) {
+                    ask(session, exporter.key(), end - now, &sender).map_err(failed)?;
+                    exporter.insert(None);
                 }
             }
             Ok(Event::Exporter { origin, is_alive: false }) => {
