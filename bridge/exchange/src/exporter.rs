@@ -11,8 +11,9 @@ const KEPT_TICKS: u32 = sized(30, 2) as u32;
 /// Number of ticks for which an answer with all rows is given to further importers although the
 /// table has newer versions.
 const REUSED_TICKS: u32 = 1;
-/// Bytes of rows in the first piece, if its size is left to the exporter.
-const FIRST_BYTES: usize = sized(64 << 10, 1);
+/// Bytes of entries in the first piece, if its size is left to the exporter. The message fits into one
+/// batch of zenoh (64 KiB): a congested link drops most messages that need several.
+const FIRST_BYTES: usize = sized(56 << 10, 1);
 /// Maximum bytes of entries in a piece, unless one row is longer.
 const MAX_PIECE_BYTES: usize = 512 << 10;
 
