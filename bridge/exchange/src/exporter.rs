@@ -74,6 +74,8 @@ struct Kept<C> {
     age: u32,
     /// Ticks since the last request.
     idle: u32,
+    /// True if the last entry was returned after the last importer began.
+    is_finished: bool,
 }
 
 impl<C: Changes> Exporter<C> {
@@ -120,7 +122,7 @@ impl<C: Changes> Exporter<C> {
     ) -> Result<Reply, String> {
         let now = origin.position()?;
         if let Some(kept) = self.kept.iter_mut().find(|kept| kept.answers(request, now)) {
-            kept.idle = 0;
+            (kept.idle, kept.is_finished) = (0, false);
             return Ok(Reply::Piece(piece(kept.answer, &kept.changes, request)));
         }
         // A copy of all rows costs time and memory: it is not created to be dropped.
@@ -134,20 +136,22 @@ impl<C: Changes> Exporter<C> {
             if !self.has_room() {
                 return Ok(Reply::Busy);
             }
-            self.kept.push(Kept { answer: self.last, changes, age: 0, idle: 0 });
+            let kept = Kept { answer: self.last, changes, age: 0, idle: 0, is_finished: false };
+            self.kept.push(kept);
         }
         Ok(Reply::Piece(first))
     }
 
-    /// Returns true if another answer can be kept. Drops the answer that was requested least
-    /// recently if necessary, unless all were requested in the last unit of time.
+    /// Returns true if another answer can be kept. If necessary, drops a finished answer, or else the
+    /// one that was requested least recently, unless all were requested in the last unit of time.
     fn has_room(&mut self) -> bool {
         if self.kept.len() < MAX_ANSWERS {
             return true;
         }
-        let oldest = self.kept.iter().enumerate().max_by_key(|(_, kept)| kept.idle);
-        match oldest {
-            Some((at, kept)) if kept.idle > 1 => {
+        // Of equal ones the oldest, which is the last one in this order.
+        let kept = self.kept.iter().enumerate().rev();
+        match kept.max_by_key(|(_, kept)| (kept.is_finished, kept.idle)) {
+            Some((at, kept)) if kept.is_finished || kept.idle > 1 => {
                 self.kept.remove(at);
                 true
             }
@@ -165,7 +169,9 @@ impl<C: Changes> Exporter<C> {
         if request.first >= total {
             return Reply::Gone;
         }
-        Reply::Piece(piece(kept.answer, &kept.changes, request))
+        let piece = piece(kept.answer, &kept.changes, request);
+        kept.is_finished |= piece.first + piece.entries.len() as u64 == total;
+        Reply::Piece(piece)
     }
 }
 

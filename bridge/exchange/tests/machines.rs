@@ -410,3 +410,31 @@ fn exporter_keeps_few_answers_and_drops_those_that_nobody_requests() {
     assert_eq!(exporter.reply(&next, &origin), Reply::Gone);
     assert!(matches!(exporter.reply(&new_request(), &table(1, 0)), Reply::Failed(_)));
 }
+
+#[test]
+fn exporter_drops_finished_answers_first() {
+    let mut exporter = Exporter::new(1);
+    let origin = table(1_000, 100);
+    let begin = |exporter: &mut Exporter<Rows>, since| match exporter
+        .reply(&Request { since: at(since), ..new_request() }, &origin)
+    {
+        Reply::Piece(piece) => Some(piece.answer),
+        _ => None,
+    };
+    let last = |exporter: &mut Exporter<Rows>, answer| {
+        let request = Request { answer, first: 99, count: 1, ..new_request() };
+        exporter.reply(&request, &origin)
+    };
+    let mut answers = Vec::new();
+    for since in 1..=MAX_ANSWERS as u64 {
+        answers.push(begin(&mut exporter, since).expect("there is room"));
+    }
+    assert_eq!(begin(&mut exporter, 9), None);
+    assert!(matches!(last(&mut exporter, answers[2]), Reply::Piece(_)));
+    assert!(begin(&mut exporter, 9).is_some());
+    assert_eq!(last(&mut exporter, answers[2]), Reply::Gone);
+    // An answer that another importer begins is not finished any more.
+    assert!(matches!(last(&mut exporter, answers[1]), Reply::Piece(_)));
+    assert_eq!(begin(&mut exporter, 2), Some(answers[1]));
+    assert_eq!(begin(&mut exporter, 10), None);
+}
