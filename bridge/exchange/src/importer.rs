@@ -71,7 +71,7 @@ impl Update {
 pub struct Importer {
     /// Maximum number of entries of an answer.
     max_entries: u64,
-    /// True if the copy may have rows although its position is unknown.
+    /// True if the copy may have rows although its position is not in `copy`.
     has_rows: bool,
     /// The position of the copy, after the first update.
     copy: Option<Copy>,
