@@ -203,8 +203,15 @@ fn router_that_is_killed_stopped_and_started_again() {
 #[test]
 fn importer_without_an_exporter_and_exporter_without_a_table() {
     let pair = Pair::new("early");
-    let importer = pair.import();
-    pair.is(&importer, "connecting");
+    let importer = Bridge::begin(&mut Bridge::command(&format!(
+        "import {} --as {} --connect {}",
+        pair.wanted(),
+        pair.copy.name(),
+        pair.proxy.address()
+    )));
+    until("the importer states that nothing answers", || {
+        importer.stderr().contains(pair.proxy.address())
+    });
     let exporter = pair.export();
     until("the exporter looks for the table", || exporter.is_waiting_for(&pair.origin));
     let _publisher = publish(&pair.origin);

@@ -179,12 +179,17 @@ impl Bridge {
         Self::start_command(&mut Self::command(arguments))
     }
 
-    /// Starts a command of [`Bridge::command`].
+    /// Starts a command of [`Bridge::command`] whose other side does not answer yet.
+    pub fn begin(command: &mut Command) -> Self {
+        Self(Some(Process::start(command)))
+    }
+
+    /// Starts a command of [`Bridge::command`], and waits until it has opened its session.
     ///
     /// # Panics
     /// If it ends.
     pub fn start_command(command: &mut Command) -> Self {
-        let mut bridge = Self(Some(Process::start(command)));
+        let mut bridge = Self::begin(command);
         until("a bridge has started", || {
             let process = bridge.process_mut();
             assert!(process.is_running(), "{}", process.stderr());
