@@ -47,6 +47,8 @@ const MAX_GAPS: u32 = 3;
 const REST: Duration = Duration::from_secs(5);
 /// Maximum of that time.
 const MAX_REST: Duration = Duration::from_secs(60);
+/// Time after which an incomplete answer is reported as a resync.
+const LONG: Duration = Duration::from_secs(1);
 /// Interval of reports about a long answer.
 const REPORT: Duration = Duration::from_secs(5);
 
@@ -116,6 +118,8 @@ pub struct Follower {
     committed: (exchange::Position, u64),
     next_maintenance: Instant,
     next_report: Instant,
+    /// Time since which an answer has been incomplete.
+    incomplete_since: Option<Instant>,
 }
 
 impl Follower {
@@ -167,6 +171,7 @@ impl Follower {
             committed: Default::default(),
             next_maintenance: now,
             next_report: now,
+            incomplete_since: None,
         })
     }
 
@@ -420,6 +425,8 @@ impl Follower {
 
     /// Updates the state of the link, and reports changes of it.
     fn report(&mut self, now: Instant) {
+        self.incomplete_since =
+            self.machine.progress().map(|_| self.incomplete_since.unwrap_or(now));
         let (state, error) = self.state(now);
         if let Some(publisher) = self.replica.publisher() {
             match state {
@@ -478,7 +485,8 @@ impl Follower {
             Publisher::Gone => return (State::Stale, format!("the publisher of {origin} died")),
             Publisher::Closed => return (State::Stale, format!("{origin} was closed or removed")),
         }
-        if self.machine.position().region == 0 || self.machine.progress().is_some() {
+        let is_long = self.incomplete_since.is_some_and(|since| now - since >= LONG);
+        if self.machine.position().region == 0 || is_long {
             return (State::Resyncing, String::new());
         }
         (State::Following, String::new())
