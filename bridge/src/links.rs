@@ -11,7 +11,7 @@ use exchange::{Head, Position};
 /// Name of the table. Further bridges on this host append a number.
 const NAME: &str = "bridge.links";
 /// Maximum number of bridges on a host that publish their links.
-const MAX_NAMES: usize = 99;
+const MAX_NAMES: usize = 999;
 /// Maximum length of an error message in bytes.
 const ERROR_BYTES: usize = 240;
 
