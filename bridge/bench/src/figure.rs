@@ -19,6 +19,7 @@ impl Unit {
             Self::Time => &[(1e9, " s"), (1e6, " ms"), (1e3, " µs"), (1.0, " ns")],
             Self::Bytes => &[(1e9, " GB"), (1e6, " MB"), (1e3, " kB"), (1.0, " B")],
             Self::Count => &[(1.0, "")],
+            Self::Ratio if value < 0.1 => return format!("{value:.4}"),
             Self::Ratio => return format!("{value:.2}"),
         };
         let smallest = steps[steps.len() - 1];

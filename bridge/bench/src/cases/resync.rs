@@ -10,18 +10,18 @@ use crate::proxy::Proxy;
 use crate::table::{self, Origin, ROW_BYTES};
 use crate::{Result, Size};
 
-/// Rows that change during the partition, in commits of the given size.
-const CHANGES: usize = 1_000;
+/// Number of commits during the partition, and rows of each: 1,000 changes.
+const COMMITS: u32 = 100;
 const COMMIT: usize = 10;
 /// Maximum bytes of a resync, as a share of those of the first copy.
 const BAR: f64 = 0.05;
 /// Time after which answers of the exporter are dropped.
-const KEPT: Duration = Duration::from_secs(12);
+const KEPT: Duration = Duration::from_secs(32);
 
 pub const CASE: Case = Case {
     name: "resync",
     about: "a large table: time and bytes of the first copy, memory of both bridges, and time and \
-        bytes after a partition in which 1,000 rows changed",
+        bytes after a partition with 1,000 changes in 100 commits",
     run,
 };
 
@@ -45,7 +45,7 @@ fn run(size: &Size) -> Result<Vec<Figure>> {
     proxy.cut(true);
     let cut = Instant::now();
     let mut number = number;
-    for _ in 0..CHANGES / COMMIT {
+    for _ in 0..COMMITS {
         number = origin.commit(COMMIT)?;
         thread::sleep(Duration::from_millis(5));
     }
@@ -71,7 +71,7 @@ fn run(size: &Size) -> Result<Vec<Figure>> {
         figure("bytes after the partition : first copy", Unit::Ratio, bytes / first_bytes)
             .at_most(BAR),
         figure("private memory of the exporter after the first copy", Unit::Bytes, during.private),
-        figure("the same 12 s later", Unit::Bytes, exporter_memory.private),
+        figure("the same 32 s later", Unit::Bytes, exporter_memory.private),
         figure("private memory of the importer", Unit::Bytes, importer_memory.private),
         figure(
             "private memory of the importer per row",
