@@ -15,6 +15,10 @@ test binary name="":
 models name="":
     RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom cargo test -p common --lib --release models -- {{name}} --nocapture
 
+# Build and test the bridge to other hosts; just bridge NAME tests some of it.
+bridge name="":
+    cargo test --locked --manifest-path bridge/Cargo.toml --workspace -- {{name}}
+
 # The picture in the README.
 screenshot:
     cargo run -p tests --bin screenshot > docs/top.svg

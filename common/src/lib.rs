@@ -129,8 +129,9 @@
 //!
 //! # Limits
 //!
-//! A table keeps its last state and no history. It lives on one host, has one writer and rows of
-//! fixed width, and does not survive a reboot. [`guide::limits`] has the numbers.
+//! A table keeps its last state and no history. It has one writer and rows of fixed width, and does
+//! not survive a reboot. It lives on one host; the program `bridge` publishes copies of it on others.
+//! [`guide::limits`] has the numbers.
 //!
 //! # Modules
 //!
