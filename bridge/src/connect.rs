@@ -1,6 +1,7 @@
 //! Opens the session of zenoh while the main thread keeps its tables alive. A client is open only
 //! when its endpoint answers, which may take long.
 
+use std::mem::discriminant;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -25,21 +26,23 @@ pub fn open(
     let (sender, receiver) = mpsc::channel();
     let args = args.clone();
     // It is left alone when the program is stopped.
-    let opening = thread::Builder::new().name("connecting".to_owned()).spawn(move || {
-        Net::open(&args, |causes| {
-            let causes: Vec<_> = causes.iter().map(Diagnosis::to_string).collect();
-            sender.send(causes.join("; ")).is_ok()
-        })
-    });
+    let opening = thread::Builder::new()
+        .name("connecting".to_owned())
+        .spawn(move || Net::open(&args, |causes| sender.send(causes.to_vec()).is_ok()));
     let opening = opening.map_err(|error| CliError::new(1, cli::start_error(&error)))?;
-    let mut reported = String::new();
+    let mut reported = Vec::new();
     loop {
         match receiver.recv_timeout(TURN) {
-            Ok(causes) if causes != reported => {
-                status(format_args!("{causes}; trying again until it answers"));
-                reported = causes;
+            Ok(causes) => {
+                // Not the texts: they may contain another port each time.
+                let kinds: Vec<_> = causes.iter().map(|one| discriminant(&one.cause)).collect();
+                if kinds != reported {
+                    let causes: Vec<_> = causes.iter().map(Diagnosis::to_string).collect();
+                    status(format_args!("{}; trying again until it answers", causes.join("; ")));
+                    reported = kinds;
+                }
             }
-            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if stop.requested() {

@@ -162,7 +162,8 @@ fn export(
     let mut is_removed = false;
     while !is_stopping.load(Ordering::Relaxed) && !is_removed {
         let began = Instant::now();
-        let due = next_beat.min(next_look).saturating_duration_since(began).min(TURN);
+        let due = heads.due().into_iter().fold(next_beat.min(next_look), Instant::min);
+        let due = due.saturating_duration_since(began).min(TURN);
         let has_news = table.wait(Some(due))?.is_some();
         let now = Instant::now();
         let is_alive = table.publisher_state().is_alive();
@@ -170,7 +171,8 @@ fn export(
             next_look = now + if is_alive { BEAT } else { TURN };
             is_removed = is_another(&table);
         }
-        if has_news || now >= next_beat || is_removed {
+        let is_due = now >= next_beat || heads.due().is_some_and(|due| now >= due);
+        if has_news || is_due || is_removed {
             heads.send(&table, has_news, is_removed)?;
             next_beat = now + BEAT;
             thread::sleep(PACE.saturating_sub(now.elapsed()));

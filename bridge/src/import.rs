@@ -113,6 +113,10 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         replicas.push((wanted.clone(), Replica::open(settings)?));
     }
     let mut links = Links::open()?;
+    for (wanted, replica) in &mut replicas {
+        lock(&links.add(replica.name(), &wanted.to_string())).set(State::Connecting, "");
+        replica.mark_stale(true);
+    }
     let turn = || {
         links.publish()?;
         replicas.iter_mut().try_for_each(|(_, replica)| replica.maintain())?;
@@ -133,7 +137,6 @@ pub fn run(args: &Args) -> Result<(), CliError> {
             links.name()
         ));
         let link = links.add(&name, &wanted.to_string());
-        lock(&link).set(State::Connecting, "");
         let follower = Follower::new(
             net.session(),
             wanted.clone(),

@@ -24,7 +24,7 @@ use zenoh::{Config, Session, Wait};
 const NETWORK: &str = "Network";
 
 /// Settings that replace zenoh's defaults. A configuration file overrides them.
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: [(&str, &str); 8] = [
     // zenoh's default of a peer is every interface.
     ("listen/endpoints", "[]"),
     ("scouting/multicast/enabled", "false"),
@@ -34,6 +34,8 @@ const DEFAULTS: [(&str, &str); 7] = [
     // In microseconds. zenoh's default of 1 ms drops heads whenever its sender waits for a core. Only
     // the first message of a congested link waits; zenoh drops further ones at once.
     ("transport/link/tx/queue/congestion_control/drop/wait_before_drop", "20000"),
+    // Bytes that another side can make this one collect. A message of the bridge is much shorter.
+    ("transport/link/rx/max_message_size", "16777216"),
     // One attempt to connect, from TCP to zenoh's handshake.
     ("transport/unicast/open_timeout", "2000"),
     // Fields of `connect/retry` cannot be set one by one.

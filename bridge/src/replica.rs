@@ -7,7 +7,7 @@ use common::{Error, RowRef, Schema, UntypedPublisher};
 use exchange::Update;
 
 /// How the local table is created.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Name of the local table.
     pub name: String,
@@ -20,7 +20,7 @@ pub struct Settings {
 }
 
 /// A local table, and the key of each slot of its origin.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Replica {
     settings: Settings,
     /// `None` until the first update tells the schema.
@@ -59,9 +59,13 @@ impl Replica {
         self.publisher.as_ref().map_or(0, UntypedPublisher::len)
     }
 
-    /// Returns the publisher of the local table, if the table exists.
-    pub fn publisher(&mut self) -> Option<&mut UntypedPublisher> {
-        self.publisher.as_mut()
+    /// Marks the local table as one whose rows do not follow the origin, or removes the mark.
+    pub fn mark_stale(&self, is_stale: bool) {
+        match &self.publisher {
+            Some(publisher) if is_stale => publisher.end_input(),
+            Some(publisher) => publisher.resume_input(),
+            None => {}
+        }
     }
 
     /// Maintains the local table. Call it once a second.

@@ -142,11 +142,24 @@ impl Other {
     /// # Errors
     /// The process ended.
     pub fn time_of(&mut self, number: u64) -> Result<u64> {
+        Ok(self.times_of(number)?.0)
+    }
+
+    /// Waits until the process has seen a number, or a later one. Returns the time at which it did,
+    /// and the time at which it was committed to the table that the process reads.
+    ///
+    /// # Errors
+    /// The process ended.
+    pub fn times_of(&mut self, number: u64) -> Result<(u64, u64)> {
         loop {
             let line = self.line()?;
-            let (seen, at) = line.split_once(' ').ok_or("a line without a time")?;
-            if seen.parse::<u64>()? >= number {
-                return Ok(at.parse()?);
+            let mut numbers = line.split(' ').map(str::parse::<u64>);
+            let (Some(seen), Some(at)) = (numbers.next(), numbers.next()) else {
+                return Err("a line without a time".into());
+            };
+            let (seen, at) = (seen?, at?);
+            if seen >= number {
+                return Ok((at, numbers.next().transpose()?.unwrap_or(at)));
             }
         }
     }

@@ -70,12 +70,14 @@ fn become_bridge(arguments: &[String]) -> Result<()> {
 }
 
 fn read(table: &str) -> Result<()> {
-    let mut reader = table::open(table)?;
+    let mut reader = table::subscribe(table)?;
     println!("ready");
     loop {
-        if reader.wait(Some(Duration::from_secs(1)))?.is_some() {
+        if !reader.wait(Some(Duration::from_secs(1)))?.is_empty() {
             let at = now_ns();
-            println!("{} {at}", table::stamp(&reader)?.unwrap_or_default());
+            let stamp = reader.get(&0).map_or(0, |row| row.stamp);
+            let committed = reader.untyped().committed().map(|time| time.as_nanos() as u64);
+            println!("{stamp} {at} {}", committed.unwrap_or(at));
         }
     }
 }

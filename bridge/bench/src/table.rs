@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use common::{Publisher, Reader, Row as _};
+use common::{Publisher, Reader, Row as _, Subscriber};
 
 use crate::Result;
 
@@ -20,7 +20,7 @@ pub struct Row {
     #[row(key)]
     key: u64,
     /// The number of the commit.
-    stamp: u64,
+    pub stamp: u64,
     a: u64,
     b: u64,
     c: u64,
@@ -114,9 +114,21 @@ impl Drop for Origin {
 /// # Errors
 /// The errors of opening a table, after a time limit.
 pub fn open(name: &str) -> Result<Reader<Row>> {
+    when_published(|| Reader::open(name))
+}
+
+/// Opens a table with a local copy, when it is published.
+///
+/// # Errors
+/// The errors of opening a table, after a time limit.
+pub fn subscribe(name: &str) -> Result<Subscriber<Row>> {
+    when_published(|| Subscriber::open(name))
+}
+
+fn when_published<T>(open: impl Fn() -> common::Result<T>) -> Result<T> {
     let began = Instant::now();
     loop {
-        match Reader::open(name) {
+        match open() {
             Ok(reader) => return Ok(reader),
             Err(error) if began.elapsed() > LIMIT => return Err(error.into()),
             Err(_) => std::thread::sleep(Duration::from_millis(5)),

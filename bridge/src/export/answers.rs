@@ -37,19 +37,26 @@ impl Answers {
     ) -> Result<Self, Failure> {
         let table = UntypedReader::open(&origin.table)?;
         let (requests, queue) = mpsc::sync_channel(MAX_REQUESTS);
-        let answering = Answering {
+        let answering = Arc::new(Mutex::new(Answering {
             key: origin.key(Part::Changes),
             origin: Table(table),
             exporter: Exporter::new(keys::random()),
             sending: Arc::new(AtomicUsize::new(0)),
             link: Arc::clone(link),
-        };
+        }));
         let name = format!("{} answers", origin.table);
-        let thread = thread::Builder::new().name(name).spawn(move || answering.run(&queue))?;
+        let of_thread = Arc::clone(&answering);
+        let thread = thread::Builder::new().name(name).spawn(move || run(&of_thread, &queue))?;
         let queryable = session
             .declare_queryable(origin.key(Part::Changes))
-            // The importer repeats a request that is dropped here.
-            .callback(move |query| drop(requests.try_send(query)))
+            .callback(move |query| {
+                // To wake the thread takes as long as to read a few rows.
+                match answering.try_lock() {
+                    Ok(mut answering) if answering.is_small(&query) => answering.reply(query),
+                    // The importer repeats a request that is dropped here.
+                    _ => drop(requests.try_send(query)),
+                }
+            })
             .wait()?;
         Ok(Self { queryable, thread })
     }
@@ -64,7 +71,25 @@ impl Answers {
     }
 }
 
-/// The thread that replies.
+/// Replies until the callback is dropped.
+fn run(answering: &Mutex<Answering>, queue: &Receiver<Query>) {
+    let mut next_tick = Instant::now() + TICK;
+    loop {
+        let received = queue.recv_timeout(next_tick.saturating_duration_since(Instant::now()));
+        let mut answering = lock(answering);
+        match received {
+            Ok(query) => answering.reply(query),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if Instant::now() >= next_tick {
+            answering.exporter.tick();
+            next_tick = Instant::now() + TICK;
+        }
+    }
+}
+
+/// Replies to the requests for a table.
 struct Answering {
     key: String,
     origin: Table,
@@ -75,25 +100,13 @@ struct Answering {
 }
 
 impl Answering {
-    fn run(mut self, queue: &Receiver<Query>) {
-        let mut next_tick = Instant::now() + TICK;
-        loop {
-            let received = if self.exporter.keeps_answers() {
-                let now = Instant::now();
-                if now >= next_tick {
-                    self.exporter.tick();
-                    next_tick = now + TICK;
-                }
-                queue.recv_timeout(next_tick.saturating_duration_since(now))
-            } else {
-                queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            };
-            match received {
-                Ok(query) => self.reply(query),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
+    /// Returns true for a request for changes that are probably few.
+    fn is_small(&self, query: &Query) -> bool {
+        let bytes = query.payload().map(|payload| payload.to_bytes()).unwrap_or_default();
+        let region = self.origin.0.position().map(|position| position.region_id());
+        Request::from_bytes(&bytes).is_ok_and(|request| {
+            request.answer == 0 && region.is_ok_and(|region| region == request.since.region)
+        })
     }
 
     fn reply(&mut self, query: Query) {

@@ -5,6 +5,7 @@
 //! a slow link takes the first one, so that rows that it cannot use do not fill the link.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use common::{Position, PublisherState, UntypedReader};
 use exchange::{Delta, Entries, Head, Publisher};
@@ -21,6 +22,9 @@ const MAX_DELTA_BYTES: usize = 16 << 10;
 /// Number of heads without rows after a commit that was too large to be sent with its head.
 const PLAIN_HEADS: u32 = 15;
 
+/// Minimum time between two heads without rows: they must not fill a slow link.
+const PLAIN_PACE: Duration = Duration::from_millis(10);
+
 /// Sends the heads of a table, and returns the last one to queries.
 pub struct Heads<'s> {
     /// Publishes heads without rows.
@@ -35,6 +39,9 @@ pub struct Heads<'s> {
     schema: u64,
     /// Number of heads that are sent without rows.
     pause: u32,
+    /// Time of the last head without rows, and whether a newer one is still to be sent.
+    plain_sent: Instant,
+    is_plain_due: bool,
     /// Time of the last commit by the clock of this host, if the commit was observed.
     committed_ns: u64,
 }
@@ -74,6 +81,8 @@ impl<'s> Heads<'s> {
             sent: table.position()?,
             schema: table.schema()?.fingerprint(),
             pause: 0,
+            plain_sent: Instant::now(),
+            is_plain_due: false,
             committed_ns: 0,
         };
         let head = heads.head(table, heads.sent, None)?;
@@ -111,11 +120,18 @@ impl<'s> Heads<'s> {
         head.delta = None;
         let bytes = head.to_bytes();
         lock(&self.last).clone_from(&bytes);
-        if self.plain.matching_status().wait()?.matching() {
+        self.is_plain_due = has_news && self.plain_sent.elapsed() < PLAIN_PACE;
+        if !self.is_plain_due && self.plain.matching_status().wait()?.matching() {
+            self.plain_sent = Instant::now();
             sent_bytes += put(&self.plain, bytes);
         }
         lock(&self.link).sent_head(&head, sent_bytes);
         Ok(())
+    }
+
+    /// Returns the time by which another head must be sent, although there was no other commit.
+    pub fn due(&self) -> Option<Instant> {
+        self.is_plain_due.then(|| self.plain_sent + PLAIN_PACE)
     }
 
     fn head(

@@ -1,10 +1,14 @@
-//! The thread of an imported table: connects zenoh, the state machine and the local table.
+//! Follows an imported table: connects zenoh, the state machine and the local table.
+//!
+//! Each table has a thread, which does what is due. Heads and replies are handled by the thread of
+//! zenoh that received them, unless the state is in use: to wake the thread of the table takes as
+//! long as everything else.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use cli::{CliError, status};
@@ -43,6 +47,8 @@ const MAX_HEADS: usize = 256;
 /// Number of requests within [`REST`] after which rows are not taken with heads any more, because
 /// too many of them are lost.
 const MAX_GAPS: u32 = 3;
+/// Delay of a head with rows, beyond the minimum, that shows that the link is too slow for them.
+const MAX_DELAY_NS: i128 = 200_000_000;
 /// Time after which rows are taken with heads again. It doubles each time, up to [`MAX_REST`].
 const REST: Duration = Duration::from_secs(5);
 /// Maximum of that time.
@@ -89,19 +95,60 @@ enum Event {
     Ended {
         id: u64,
     },
+    /// The thread of the table must look what is due.
+    Wake,
 }
 
 /// Follows one table.
 pub struct Follower {
+    core: Arc<Mutex<Core>>,
+    inbox: Inbox,
+    events: Receiver<Event>,
+    heads: Heads,
+    _tokens: Subscriber<()>,
+}
+
+/// The receiver of events. zenoh's threads have it.
+#[derive(Clone)]
+struct Inbox {
+    core: Weak<Mutex<Core>>,
+    sender: Sender<Event>,
+    /// Number of heads that wait for the thread of the table.
+    queued: Arc<AtomicUsize>,
+}
+
+impl Inbox {
+    /// Handles an event in this thread of zenoh, which is quicker than to wake the thread of the
+    /// table. If that is busy, the event waits for it.
+    fn deliver(&self, event: Event) {
+        let Some(core) = self.core.upgrade() else {
+            return;
+        };
+        let is_head = matches!(event, Event::Head { .. });
+        if let Ok(mut core) = core.try_lock() {
+            core.handle(event);
+            return;
+        }
+        if is_head {
+            if self.queued.load(Ordering::Relaxed) >= MAX_HEADS {
+                return;
+            }
+            self.queued.fetch_add(1, Ordering::Relaxed);
+        }
+        // An error means that the thread has ended.
+        let _ended = self.sender.send(event);
+    }
+}
+
+/// The state of a followed table.
+struct Core {
     session: Session,
     wanted: Wanted,
     replica: Replica,
     machine: Importer,
     link: Arc<Mutex<Status>>,
-    events: Receiver<Event>,
-    sender: Sender<Event>,
-    _tokens: Subscriber<()>,
-    heads: Heads,
+    /// Has a value until the first event.
+    inbox: Option<Inbox>,
     /// The exporters of the wanted table that are alive.
     exporters: BTreeSet<Origin>,
     /// The exporter that is followed, also while it is not alive.
@@ -116,10 +163,16 @@ pub struct Follower {
     publisher: Publisher,
     /// The last head: its position and the time of its commit.
     committed: (exchange::Position, u64),
+    /// Minimum age of a head when it arrived, by the clocks of both hosts, which may differ.
+    min_delay_ns: i128,
+    /// Number of heads whose rows could not be applied, or were late.
+    gaps: u32,
     next_maintenance: Instant,
     next_report: Instant,
     /// Time since which an answer has been incomplete.
     incomplete_since: Option<Instant>,
+    /// The reason why the table is not followed any more.
+    ended: Option<Ended>,
 }
 
 impl Follower {
@@ -134,32 +187,14 @@ impl Follower {
         let failed =
             |error| CliError::new(1, format!("cannot subscribe to {wanted}: zenoh: {error}"));
         let (sender, events) = mpsc::channel();
-        let (host, table) = (wanted.host.as_deref(), Some(&*wanted.table));
-        let heads = Heads::new(session, &wanted, &sender).map_err(&failed)?;
-        let of_tokens = sender.clone();
-        let tokens = session
-            .liveliness()
-            .declare_subscriber(keys::all(host, table, Part::Alive))
-            .history(true)
-            .callback(move |sample| {
-                if let Some(origin) = Origin::of_key(sample.key_expr(), Part::Alive) {
-                    let is_alive = sample.kind() == SampleKind::Put;
-                    let _ended = of_tokens.send(Event::Exporter { origin, is_alive });
-                }
-            })
-            .wait()
-            .map_err(&failed)?;
         let now = Instant::now();
-        Ok(Self {
+        let core = Arc::new(Mutex::new(Core {
             session: session.clone(),
-            wanted,
+            wanted: wanted.clone(),
             machine: Importer::new(max_rows, replica.is_open()),
             replica,
             link,
-            events,
-            sender,
-            _tokens: tokens,
-            heads,
+            inbox: None,
             exporters: BTreeSet::new(),
             origin: None,
             choose_at: None,
@@ -169,10 +204,30 @@ impl Follower {
             heard: now,
             publisher: Publisher::Alive,
             committed: Default::default(),
+            min_delay_ns: i128::MAX,
+            gaps: 0,
             next_maintenance: now,
             next_report: now,
             incomplete_since: None,
-        })
+            ended: None,
+        }));
+        let inbox = Inbox { core: Arc::downgrade(&core), sender, queued: Arc::default() };
+        lock(&core).inbox = Some(inbox.clone());
+        let heads = Heads::new(session, &wanted, &inbox).map_err(&failed)?;
+        let of_tokens = inbox.clone();
+        let tokens = session
+            .liveliness()
+            .declare_subscriber(keys::all(wanted.host.as_deref(), Some(&wanted.table), Part::Alive))
+            .history(true)
+            .callback(move |sample| {
+                if let Some(origin) = Origin::of_key(sample.key_expr(), Part::Alive) {
+                    let is_alive = sample.kind() == SampleKind::Put;
+                    of_tokens.deliver(Event::Exporter { origin, is_alive });
+                }
+            })
+            .wait()
+            .map_err(&failed)?;
+        Ok(Self { core, inbox, events, heads, _tokens: tokens })
     }
 
     /// Follows the table until the program ends. Then closes the local table, or keeps it.
@@ -180,64 +235,106 @@ impl Follower {
     /// # Errors
     /// Several hosts export the table, or the local table cannot be published any more.
     pub fn run(mut self, is_stopping: &AtomicBool, keep: bool) -> Result<(), CliError> {
-        let outcome = self.follow(is_stopping);
-        if let Err(Ended::Lost(error)) = outcome {
+        let ended = loop {
+            if is_stopping.load(Ordering::Relaxed) {
+                break None;
+            }
+            let due = lock(&self.core).due();
+            let time = due.saturating_duration_since(Instant::now()).min(TURN);
+            let first = self.events.recv_timeout(time).ok();
+            let mut core = lock(&self.core);
+            // Before the silence is judged: applying an update may have taken long.
+            let waiting = std::iter::from_fn(|| self.events.try_recv().ok()).take(MAX_HEADS);
+            for event in first.into_iter().chain(waiting) {
+                if matches!(event, Event::Head { .. }) {
+                    self.inbox.queued.fetch_sub(1, Ordering::Relaxed);
+                }
+                core.handle(event);
+            }
+            let now = Instant::now();
+            core.turn(now);
+            if core.ended.is_some() {
+                break core.ended.take();
+            }
+            let gaps = std::mem::take(&mut core.gaps);
+            // A subscription may call this thread's callbacks.
+            drop(core);
+            self.heads.turn(&self.inbox, gaps, now);
+        };
+        let replica = lock(&self.core).end();
+        match ended {
             // The table belongs to another publisher.
-            return Err(error.into());
-        }
-        self.replica.close(keep)?;
-        match outcome {
-            Err(Ended::Ambiguous(message)) => Err(CliError::new(2, message)),
-            _ => Ok(()),
+            Some(Ended::Lost(error)) => Err(error.into()),
+            Some(Ended::Ambiguous(message)) => {
+                replica.close(keep)?;
+                Err(CliError::new(2, message))
+            }
+            _ => Ok(replica.close(keep)?),
         }
     }
+}
 
-    fn follow(&mut self, is_stopping: &AtomicBool) -> Result<(), Ended> {
-        while !is_stopping.load(Ordering::Relaxed) {
-            let now = Instant::now();
-            let due = [self.retry_at, self.choose_at].into_iter().flatten();
-            let due = due.fold(self.next_maintenance, Instant::min);
-            let time = due.saturating_duration_since(now).min(TURN);
-            if let Ok(event) = self.events.recv_timeout(time) {
-                self.event(event)?;
-            }
-            // Before the silence is judged: applying an update may have taken long.
-            for _ in 0..MAX_HEADS {
-                let Ok(event) = self.events.try_recv() else {
-                    break;
-                };
-                self.event(event)?;
-            }
-            let now = Instant::now();
-            if self.choose_at.is_some_and(|at| at <= now) {
-                self.choose_at = None;
-                self.choose()?;
-            }
-            if self.retry_at.is_some_and(|at| at <= now) {
-                self.retry_at = None;
-                let actions = self.machine.retry();
-                self.act(actions)?;
-            }
-            if let Err(error) = self.heads.turn(&self.session, &self.wanted, &self.sender, now) {
-                tracing::warn!("cannot subscribe to {}: zenoh: {error}", self.wanted);
-            }
-            self.report(now);
-            if self.next_maintenance <= now {
-                self.next_maintenance = now + MAINTENANCE_INTERVAL;
-                self.maintain()?;
-            }
+impl Core {
+    /// Returns the time by which [`turn`](Self::turn) must be called.
+    fn due(&self) -> Instant {
+        let due = [self.retry_at, self.choose_at].into_iter().flatten();
+        due.fold(self.next_maintenance, Instant::min)
+    }
+
+    /// Does what is due.
+    fn turn(&mut self, now: Instant) {
+        let outcome = self.try_turn(now);
+        self.note(outcome);
+        self.report(now);
+    }
+
+    fn try_turn(&mut self, now: Instant) -> Result<(), Ended> {
+        if self.choose_at.is_some_and(|at| at <= now) {
+            self.choose_at = None;
+            self.choose()?;
+        }
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            let actions = self.machine.retry();
+            self.act(actions)?;
+        }
+        if self.next_maintenance <= now {
+            self.next_maintenance = now + MAINTENANCE_INTERVAL;
+            self.maintain()?;
         }
         Ok(())
     }
 
+    /// Handles an event, unless the table is not followed any more.
+    fn handle(&mut self, event: Event) {
+        if self.ended.is_none() {
+            let outcome = self.event(event);
+            self.note(outcome);
+        }
+    }
+
+    fn note(&mut self, outcome: Result<(), Ended>) {
+        if let Err(ended) = outcome {
+            self.ended = Some(ended);
+        }
+    }
+
+    /// Ignores all further events, and returns the local table.
+    fn end(&mut self) -> Replica {
+        self.ended = Some(Ended::Stopped);
+        std::mem::take(&mut self.replica)
+    }
+
     fn event(&mut self, event: Event) -> Result<(), Ended> {
         match event {
+            Event::Wake => {}
             Event::Exporter { origin, is_alive: true } => {
                 self.exporters.insert(origin);
                 if self.origin.is_some() {
                     return self.choose();
                 }
                 self.choose_at.get_or_insert_with(|| Instant::now() + GATHER);
+                self.wake();
             }
             Event::Exporter { origin, is_alive: false } => {
                 self.exporters.remove(&origin);
@@ -246,7 +343,6 @@ impl Follower {
                 }
             }
             Event::Head { origin, bytes } => {
-                self.heads.queued.fetch_sub(1, Ordering::Relaxed);
                 if self.origin.as_ref() != Some(&origin) {
                     return Ok(());
                 }
@@ -282,12 +378,17 @@ impl Follower {
         self.publisher = head.publisher;
         if head.committed_ns > 0 {
             self.committed = (head.position, head.committed_ns);
+            let delay_ns = i128::from(unix_ns()) - i128::from(head.committed_ns);
+            self.min_delay_ns = self.min_delay_ns.min(delay_ns);
+            if head.delta.is_some() && delay_ns - self.min_delay_ns > MAX_DELAY_NS {
+                self.gaps += MAX_GAPS;
+            }
         }
         lock(&self.link).head(&head);
         let had_rows = head.delta.is_some() && !self.machine.is_fetching();
         let actions = self.machine.head(head);
         if had_rows && self.machine.is_fetching() {
-            self.heads.missed();
+            self.gaps += 1;
         }
         self.act(actions)
     }
@@ -329,6 +430,7 @@ impl Follower {
         lock(&self.link).peer_found(&next.host);
         self.origin = Some(next);
         self.publisher = Publisher::Alive;
+        self.min_delay_ns = i128::MAX;
         self.retry_at = None;
         let mut actions = self.machine.retry();
         actions.extend(self.machine.follow());
@@ -349,10 +451,18 @@ impl Follower {
                 Action::RetryLater => {
                     self.retry_at = Some(Instant::now() + self.pause);
                     self.pause = (self.pause * 2).min(MAX_PAUSE);
+                    self.wake();
                 }
             }
         }
         Ok(())
+    }
+
+    /// Wakes the thread of the table, which may sleep longer than until [`due`](Self::due).
+    fn wake(&self) {
+        if let Some(inbox) = &self.inbox {
+            let _ended = inbox.sender.send(Event::Wake);
+        }
     }
 
     fn apply(&mut self, update: &Update) -> Result<Vec<Action>, Ended> {
@@ -378,12 +488,12 @@ impl Follower {
     }
 
     fn ask(&mut self, id: u64, request: &Request) -> zenoh::Result<()> {
-        let Some(origin) = &self.origin else {
-            return Err("there is no exporter".into());
+        let (Some(origin), Some(inbox)) = (&self.origin, &self.inbox) else {
+            return Err("no exporter was found".into());
         };
         self.asked.insert(id, Instant::now());
         let is_new = request.answer == 0;
-        let (sender, ended) = (self.sender.clone(), self.sender.clone());
+        let (of_reply, of_end) = (inbox.clone(), inbox.clone());
         self.session
             .get(origin.key(Part::Changes))
             .payload(request.to_bytes())
@@ -401,13 +511,11 @@ impl Follower {
                 callback: move |reply: zenoh::query::Reply| match reply.result() {
                     Ok(sample) if sample.payload().len() <= MAX_BYTES => {
                         let bytes = sample.payload().to_bytes().into_owned();
-                        let _ended = sender.send(Event::Reply { id, bytes });
+                        of_reply.deliver(Event::Reply { id, bytes });
                     }
                     _ => {}
                 },
-                drop: move || {
-                    let _ended = ended.send(Event::Ended { id });
-                },
+                drop: move || of_end.deliver(Event::Ended { id }),
             })
             .wait()
     }
@@ -428,12 +536,8 @@ impl Follower {
         self.incomplete_since =
             self.machine.progress().map(|_| self.incomplete_since.unwrap_or(now));
         let (state, error) = self.state(now);
-        if let Some(publisher) = self.replica.publisher() {
-            match state {
-                State::Following | State::Resyncing => publisher.resume_input(),
-                _ => publisher.end_input(),
-            }
-        }
+        let is_current = matches!(state, State::Following | State::Resyncing);
+        self.replica.mark_stale(!is_current);
         let mut link = lock(&self.link);
         let before = link.state;
         if !link.set(state, &error) {
@@ -495,9 +599,9 @@ impl Follower {
 
 /// The subscription to heads, with rows or without.
 struct Heads {
+    session: Session,
+    wanted: Wanted,
     subscriber: Subscriber<()>,
-    /// Number of heads that wait for the thread.
-    queued: Arc<AtomicUsize>,
     part: Part,
     /// Number of requests since `since` that rows with heads should have made unnecessary.
     gaps: u32,
@@ -506,32 +610,22 @@ struct Heads {
 }
 
 impl Heads {
-    fn new(session: &Session, wanted: &Wanted, sender: &Sender<Event>) -> zenoh::Result<Self> {
-        let queued = Arc::new(AtomicUsize::new(0));
-        let part = Part::Delta;
+    fn new(session: &Session, wanted: &Wanted, inbox: &Inbox) -> zenoh::Result<Self> {
         Ok(Self {
-            subscriber: subscribe(session, wanted, part, sender, &queued)?,
-            queued,
-            part,
+            session: session.clone(),
+            wanted: wanted.clone(),
+            subscriber: subscribe(session, wanted, Part::Delta, inbox)?,
+            part: Part::Delta,
             gaps: 0,
             since: Instant::now(),
             rest: REST,
         })
     }
 
-    /// Notes that the rows of a head could not be applied.
-    fn missed(&mut self) {
-        self.gaps += 1;
-    }
-
-    /// Changes to heads without rows if rows are lost, and back after a while.
-    fn turn(
-        &mut self,
-        session: &Session,
-        wanted: &Wanted,
-        sender: &Sender<Event>,
-        now: Instant,
-    ) -> zenoh::Result<()> {
+    /// Changes to heads without rows if `gaps` more heads could not be applied, and back after a
+    /// while.
+    fn turn(&mut self, inbox: &Inbox, gaps: u32, now: Instant) {
+        self.gaps += gaps;
         let elapsed = now.saturating_duration_since(self.since);
         let next = match self.part {
             Part::Delta if self.gaps >= MAX_GAPS => Part::Head,
@@ -539,18 +633,20 @@ impl Heads {
                 if elapsed >= REST {
                     (self.gaps, self.since) = (0, now);
                 }
-                return Ok(());
+                return;
             }
             _ if elapsed >= self.rest => {
                 self.rest = (self.rest * 2).min(MAX_REST);
                 Part::Delta
             }
-            _ => return Ok(()),
+            _ => return,
         };
-        // The old subscription ends when it is replaced.
-        self.subscriber = subscribe(session, wanted, next, sender, &self.queued)?;
+        match subscribe(&self.session, &self.wanted, next, inbox) {
+            // The old subscription ends when it is replaced.
+            Ok(subscriber) => self.subscriber = subscriber,
+            Err(error) => tracing::warn!("cannot subscribe to {}: zenoh: {error}", self.wanted),
+        }
         (self.part, self.gaps, self.since) = (next, 0, now);
-        Ok(())
     }
 }
 
@@ -558,22 +654,18 @@ fn subscribe(
     session: &Session,
     wanted: &Wanted,
     part: Part,
-    sender: &Sender<Event>,
-    queued: &Arc<AtomicUsize>,
+    inbox: &Inbox,
 ) -> zenoh::Result<Subscriber<()>> {
-    let (sender, queued) = (sender.clone(), Arc::clone(queued));
+    let inbox = inbox.clone();
     session
         .declare_subscriber(keys::all(wanted.host.as_deref(), Some(&wanted.table), part))
         .callback(move |sample| {
-            let Some(origin) = Origin::of_key(sample.key_expr(), part) else {
-                return;
-            };
-            if sample.payload().len() > MAX_BYTES || queued.load(Ordering::Relaxed) >= MAX_HEADS {
-                return;
+            if sample.payload().len() <= MAX_BYTES
+                && let Some(origin) = Origin::of_key(sample.key_expr(), part)
+            {
+                let bytes = sample.payload().to_bytes().into_owned();
+                inbox.deliver(Event::Head { origin, bytes });
             }
-            queued.fetch_add(1, Ordering::Relaxed);
-            let bytes = sample.payload().to_bytes().into_owned();
-            let _ended = sender.send(Event::Head { origin, bytes });
         })
         .wait()
 }
@@ -584,4 +676,6 @@ enum Ended {
     Ambiguous(String),
     /// The local table cannot be published.
     Lost(Error),
+    /// The program ends.
+    Stopped,
 }

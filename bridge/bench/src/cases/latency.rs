@@ -58,6 +58,8 @@ fn run(size: &Size) -> Result<Vec<Figure>> {
     let mut large = Table { origin: large, reader: reader(&copies[1])? };
 
     let mut samples: [Vec<f64>; 6] = Default::default();
+    // Until the importer committed.
+    let mut applied: [Vec<f64>; 2] = Default::default();
     // The first rounds are not counted: caches are cold, and heads carry no rows for a while after
     // large commits.
     let warm_up = 50;
@@ -74,26 +76,37 @@ fn run(size: &Size) -> Result<Vec<Figure>> {
         measure(0, &mut || tcp.half_round_trip())?;
         measure(1, &mut || zenoh.put(round + 1))?;
         measure(2, &mut || zenoh.query())?;
-        measure(3, &mut || local.commit(SMALL))?;
-        measure(4, &mut || small.commit(SMALL))?;
-        measure(5, &mut || large.commit(LARGE))?;
+        measure(3, &mut || Ok(local.commit(SMALL)?.0))?;
+        for (at, table, rows) in [(0, &mut small, SMALL), (1, &mut large, LARGE)] {
+            let mut until_applied = 0;
+            measure(4 + at, &mut || {
+                let (seen, committed) = table.commit(rows)?;
+                until_applied = committed;
+                Ok(seen)
+            })?;
+            if round >= warm_up {
+                applied[at].push(until_applied as f64);
+            }
+        }
     }
-    let [tcp, put, query, local, small, large] = samples;
+    let [tcp, put, query, local, small_seen, large_seen] = samples;
+    let [small, large] = applied;
     let tcp = Figure::times("half a round trip of bare TCP, 1 KiB", tcp);
     let put = Figure::times("bare put of zenoh, 1 KiB", put);
     let query = Figure::times("bare query of zenoh, reply of 1 KiB", query);
     let local = Figure::times("commit of 10 rows → reader on the same host", local);
-    let small = Figure::times("commit of 10 rows (sent along) → reader of the copy", small);
-    let large = Figure::times("commit of 512 rows (by request) → reader of the copy", large);
+    let small = Figure::times("commit of 10 rows (sent along) → applied to the copy", small);
+    let small_seen = Figure::times("commit of 10 rows → reader of the copy", small_seen);
+    let large = Figure::times("commit of 512 rows (by request) → applied to the copy", large);
+    let large_seen = Figure::times("commit of 512 rows → reader of the copy", large_seen);
     let ratio = |name: &str, of: f64, to: f64| Figure::new(name, Unit::Ratio, of / to);
     let asked = put.value() + query.value();
-    let woken = put.value() + 2.0 * local.value();
     let ratios = [
         ratio("sent along : put", small.value(), put.value()).at_most(1.5),
-        ratio("sent along : put and two commits on one host", small.value(), woken),
         ratio("by request : put and query", large.value(), asked).at_most(1.3),
     ];
-    Ok([tcp, put, query, local, small, large].into_iter().chain(ratios).collect())
+    let times = [tcp, put, query, local, small, small_seen, large, large_seen];
+    Ok(times.into_iter().chain(ratios).collect())
 }
 
 fn reader(table: &str) -> Result<Other> {
@@ -107,10 +120,13 @@ struct Table {
 }
 
 impl Table {
-    fn commit(&mut self, rows: usize) -> Result<u64> {
+    /// Commits rows, and returns the times until the reader saw them and until they were committed
+    /// to the table that it reads.
+    fn commit(&mut self, rows: usize) -> Result<(u64, u64)> {
         let mut began = 0;
         let number = self.origin.commit_at(rows, || began = now_ns())?;
-        Ok(self.reader.time_of(number)?.saturating_sub(began))
+        let (seen, committed) = self.reader.times_of(number)?;
+        Ok((seen.saturating_sub(began), committed.saturating_sub(began)))
     }
 }
 
