@@ -24,20 +24,20 @@ mod replica;
 /// Printed above the help if no subcommand is given.
 const EXAMPLE: &str = "\
 On host a, which publishes a table prices:
-  bridge export prices --listen tcp/0.0.0.0:7447
+  bridge export prices --listen 0.0.0.0:7447
 On host b:
-  bridge import prices --connect tcp/a:7447
+  bridge import prices --connect a:7447
   subscriber watch prices
 ";
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 not found, a limit or a permission; 2 wrong arguments, or several \
-hosts with the table; 3 another publisher holds the local table; 5 unreadable files.";
+const EXIT_CODES: &str = "Exit codes: 0 success; 1 not found, a limit or a permission; 2 wrong arguments, or several \
+hosts with the table; 3 another publisher holds the local table; 5 bad or unreadable configuration or certificate.";
 
-/// Carries tables to other hosts, which read them as local tables
+/// Carries tables to other hosts, where programs read them as local tables.
 ///
-/// `export` answers for the tables of this host, and `import` publishes a local table that follows
-/// one of another host, whole commits at a time. They meet at an address that one side listens at, or
-/// at a router of zenoh. All messages go to stderr.
+/// `export` offers tables of this host. `import` publishes a local table that follows a table of another host, whole commits at a
+/// time. One side listens at an address and the other side connects to it, or both connect to a router of zenoh. Data goes to
+/// stdout, everything else to stderr. docs/bridge.md describes TLS, access control, routers and the table bridge.links.
 #[derive(Debug, Parser)]
 #[command(name = "bridge", version, after_help = EXIT_CODES)]
 pub struct Args {
@@ -51,8 +51,23 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make local tables available to other hosts, until Ctrl-C or SIGTERM
+    ///
+    /// Waits for tables that do not exist yet, and continues after their publishers end. Importers can read the tables and not
+    /// change them. The table bridge.links has a row for each exported table.
+    #[command(after_long_help = "\
+Examples:
+  bridge export prices rates --listen 0.0.0.0:7447
+  bridge export '*' --listen tls/0.0.0.0:7447 --tls-cert a.pem --tls-key a.key")]
     Export(export::Args),
     /// Publish local tables that follow tables of other hosts, until Ctrl-C or SIGTERM
+    ///
+    /// Waits for an exporter if there is none, and continues after one ends. While none can be reached, the local table keeps its
+    /// rows: it is `stale` in the table bridge.links, and `subscriber info` reports since when its input has ended.
+    #[command(after_long_help = "\
+Examples:
+  bridge import prices --connect a:7447
+  bridge import a/prices --as prices-of-a --connect a:7447 --connect c:7447
+  subscriber watch bridge.links --where 'state != following'")]
     Import(import::Args),
     /// List the tables that other hosts export
     ///
