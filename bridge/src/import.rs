@@ -199,11 +199,7 @@ impl Diagnosis {
     }
 
     fn turn(&mut self, imports: &[Import]) {
-        let lost = || {
-            imports.iter().filter(|import| {
-                matches!(lock(&import.link).state, State::Connecting | State::Stale)
-            })
-        };
+        let lost = || imports.iter().filter(|import| lock(&import.link).is_lost);
         match self.running.take_if(|running| running.is_finished()) {
             Some(ended) => {
                 let found = ended.join().unwrap_or_default();

@@ -1,10 +1,10 @@
 //! Carries tables to other hosts, over zenoh.
 //!
-//! - [`export`](mod@export): makes local tables available, by [`exchange::Exporter`];
-//! - [`import`](mod@import): publishes local tables that follow others, by [`exchange::Importer`];
-//! - [`list`](mod@list): lists the tables of other hosts;
-//! - [`links`](mod@links): the table with the state of each link, and [`metrics`](mod@metrics);
-//! - [`net`](mod@net): the session of zenoh, and the reason why an endpoint does not answer.
+//! - `export`: makes local tables available, by [`exchange::Exporter`];
+//! - `import`: publishes local tables that follow others, by [`exchange::Importer`];
+//! - `list`: lists the tables of other hosts;
+//! - `links`: the table with the state of each link, and `metrics`;
+//! - `net`: the session of zenoh, and the reason why an endpoint does not answer.
 
 use std::ffi::OsString;
 

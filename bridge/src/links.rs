@@ -87,6 +87,8 @@ pub struct Status {
     pub peer: String,
     /// The state.
     pub state: State,
+    /// True if no exporter can be reached.
+    pub is_lost: bool,
     /// State of the origin's publisher.
     pub publisher: &'static str,
     /// Time of the last message in nanoseconds since 1970.
@@ -128,8 +130,7 @@ impl Status {
 
     /// Sets the reason why no exporter can be reached. Returns true if it differs from the last one.
     pub fn explain(&mut self, why: &str) -> bool {
-        let is_lost = matches!(self.state, State::Connecting | State::Stale);
-        let has_changed = is_lost && self.error != why;
+        let has_changed = self.is_lost && self.error != why;
         if has_changed {
             why.clone_into(&mut self.error);
         }

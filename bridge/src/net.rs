@@ -30,9 +30,9 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("scouting/multicast/enabled", "false"),
     ("scouting/gossip/enabled", "false"),
     // With 4 keep-alives per lease, which is zenoh's default.
-    ("transport/link/tx/lease", "1000"),
-    // In microseconds. zenoh's default of 1 ms drops heads whenever its sender waits for a core. Only
-    // the first message of a congested link waits; zenoh drops further ones at once.
+    ("transport/link/tx/lease", "2000"),
+    // In microseconds. On a busy machine zenoh's sender may wait for a core longer than the default,
+    // 1 ms. Only the first message of a congested link waits; zenoh drops further ones at once.
     ("transport/link/tx/queue/congestion_control/drop/wait_before_drop", "20000"),
     // Bytes that another side can make this one collect. A message of the bridge is much shorter.
     ("transport/link/rx/max_message_size", "16777216"),

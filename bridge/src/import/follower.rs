@@ -536,10 +536,12 @@ impl Core {
         self.incomplete_since =
             self.machine.progress().map(|_| self.incomplete_since.unwrap_or(now));
         let (state, error) = self.state(now);
+        let is_lost = self.is_lost(now);
         let is_current = matches!(state, State::Following | State::Resyncing);
         self.replica.mark_stale(!is_current);
         let mut link = lock(&self.link);
         let before = link.state;
+        link.is_lost = is_lost;
         if !link.set(state, &error) {
             if state == State::Resyncing && now >= self.next_report {
                 self.next_report = now + REPORT;
@@ -566,6 +568,16 @@ impl Core {
         }
     }
 
+    /// Returns true if no exporter can be reached. The exporter of a table that was closed withdraws it.
+    fn is_lost(&self, now: Instant) -> bool {
+        let is_silent = now.saturating_duration_since(self.heard) > SILENCE;
+        match &self.origin {
+            None => true,
+            Some(_) if self.publisher == Publisher::Closed => false,
+            Some(origin) => is_silent || !self.exporters.contains(origin),
+        }
+    }
+
     fn state(&self, now: Instant) -> (State, String) {
         if let Some(refusal) = self.machine.refusal() {
             return (State::Refused, refusal.to_owned());
@@ -574,8 +586,10 @@ impl Core {
             let link = lock(&self.link);
             return (State::Connecting, link.error.clone());
         };
-        let silence = now.saturating_duration_since(self.heard);
-        if !self.exporters.contains(origin) || silence > SILENCE {
+        if self.publisher == Publisher::Closed {
+            return (State::Stale, format!("{origin} was closed or removed"));
+        }
+        if self.is_lost(now) {
             let link = lock(&self.link);
             // The main thread may have found the reason.
             let error = match link.state {
@@ -585,9 +599,8 @@ impl Core {
             return (State::Stale, error);
         }
         match self.publisher {
-            Publisher::Alive => {}
+            Publisher::Alive | Publisher::Closed => {}
             Publisher::Gone => return (State::Stale, format!("the publisher of {origin} died")),
-            Publisher::Closed => return (State::Stale, format!("{origin} was closed or removed")),
         }
         let is_long = self.incomplete_since.is_some_and(|since| now - since >= LONG);
         if self.machine.position().region == 0 || is_long {
