@@ -255,6 +255,7 @@ mod tests {
         let net = session(&[], &endpoint);
         let stop = Shutdown::install().unwrap();
         let found = find(net.session(), Duration::from_secs(60), &stop).unwrap();
+        assert!(found.values().all(Option::is_some), "the list waited until its end: {found:?}");
         let entries: Vec<Entry> = found.iter().map(entry).collect();
         let members = ["name", "rows", "version", "epoch", "publisher", "instance"]
             .map(|name| entries[1].text(name));
