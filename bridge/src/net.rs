@@ -614,14 +614,14 @@ mod tests {
         let config = configured(
             "{ mode: 'client', listen: { endpoints: { client: ['tcp/[::]:0'], peer: ['tcp/a:1'] } },
                scouting: { multicast: { enabled: true }, gossip: { enabled: true } },
-               transport: { link: { tx: { lease: 2000 } }, unicast: { open_timeout: 3000 } },
+               transport: { link: { tx: { lease: 4000 } }, unicast: { open_timeout: 3000 } },
                connect: { retry: { period_init_ms: 7 } } }",
         );
         assert_eq!(endpoints(&config, "listen"), ["tcp/[::]:0"]);
         for key in ["scouting/multicast/enabled", "scouting/gossip/enabled"] {
             assert_eq!(get(&config, key), true, "{key}");
         }
-        assert_eq!(get(&config, "transport/link/tx/lease"), 2000);
+        assert_eq!(get(&config, "transport/link/tx/lease"), 4000);
         assert_eq!(get(&config, "transport/unicast/open_timeout"), 3000);
         assert_eq!(get(&config, "connect/retry")["period_init_ms"], 7);
     }
