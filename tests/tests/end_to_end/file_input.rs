@@ -40,7 +40,7 @@ fn file_becomes_the_reported_table() {
         "host,address,Up_Since,load\n\"a, b\",10.0.0.1,2026-01-02T02:04:05Z,1.5\nc,10.0.0.2,2026-01-02T03:04:05Z,2\n"
     );
     let fields = "host:text(8),address:ipv4,Up_Since:timestamp,load:f64";
-    assert!(said.contains(&format!(": {fields}, key host,")), "{said}");
+    assert!(said.contains(&format!(": {fields}, key host;")), "{said}");
     assert!(said.contains(r#""Up Since" is the field Up_Since"#), "{said}");
     assert!(!said.contains('\u{1b}'), "a progress bar without a terminal: {said}");
     // The reported schema can be given as options.
