@@ -48,7 +48,7 @@ impl Bridge {
         Ok(Self { child, links: links? })
     }
 
-    /// Exports tables to whoever connects to `endpoint`.
+    /// Exports tables to the importers that connect to `endpoint`.
     ///
     /// # Errors
     /// As for [`start`](Self::start).

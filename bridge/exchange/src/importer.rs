@@ -18,7 +18,7 @@ const MAX_DELTAS: usize = 64;
 /// Number of pauses without a piece in between, after which an answer is given up.
 const MAX_FAILURES: u32 = sized(8, 1) as u32;
 
-/// What the caller of an [`Importer`] does next.
+/// The next step of the caller of an [`Importer`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Send a request to the exporter. Pass its reply to [`Importer::reply`] with the same number.
@@ -92,7 +92,7 @@ pub struct Importer {
     refusal: Option<String>,
 }
 
-/// What the copy has.
+/// The position and the schema of the copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Copy {
     position: Position,

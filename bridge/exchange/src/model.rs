@@ -2,7 +2,7 @@
 //! faults of a scenario allow.
 //!
 //! The messages are encoded, and wait in a network that delivers them in any order. A message that
-//! stays there for ever is lost. Faults are limited in number, so that each scenario is finite:
+//! is never delivered is lost. Faults are limited in number, so that each scenario is finite:
 //! repeated messages and heads, requests that fail although their reply may still arrive,
 //! transactions that fail, restarts of exporter and importer, and time after which the exporter drops
 //! an answer. Pieces have one entry here.
@@ -167,7 +167,7 @@ impl Debug for Message {
     }
 }
 
-/// How often each fault may happen.
+/// Maximum number of each fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Faults {
     /// Messages that arrive twice.
@@ -229,7 +229,7 @@ impl Table {
     }
 }
 
-/// What an update was created from.
+/// The kind of message that an update was created from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Source {
     Answer,

@@ -92,7 +92,7 @@ impl Changes for Table {
     }
 }
 
-/// What the importer waits for.
+/// The step that the importer waits for.
 #[derive(Default)]
 struct Driver {
     outstanding: VecDeque<(u64, Request)>,

@@ -19,7 +19,7 @@ use crate::{Failure, Result, Size};
 
 /// Rows of each table.
 const ROWS: u64 = 10_000;
-/// Rows of a commit that is sent along with its head, and of one that is not.
+/// Rows of a commit that is sent along with its head, and of a commit that is requested.
 const SMALL: usize = 10;
 /// Longer than the 16 KiB that a head carries.
 const LARGE: usize = 512;
