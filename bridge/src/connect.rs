@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use cli::{CliError, Shutdown, status};
 
-use crate::net::{self, Diagnosis, Net};
+use crate::net::{self, Cause, Diagnosis, Net};
 
 /// Time between two calls of `turn`.
 const TURN: Duration = Duration::from_millis(200);
@@ -33,10 +33,12 @@ pub fn open(
     let mut reported = Vec::new();
     loop {
         match receiver.recv_timeout(TURN) {
-            Ok(causes) => {
+            Ok(mut causes) => {
+                // These have answered in the meantime.
+                causes.retain(|one| one.cause != Cause::Connected);
                 // Not the texts: they may contain another port each time.
                 let kinds: Vec<_> = causes.iter().map(|one| discriminant(&one.cause)).collect();
-                if kinds != reported {
+                if !kinds.is_empty() && kinds != reported {
                     let causes: Vec<_> = causes.iter().map(Diagnosis::to_string).collect();
                     status(format_args!("{}; trying again until it answers", causes.join("; ")));
                     reported = kinds;

@@ -153,6 +153,8 @@ struct Core {
     exporters: BTreeSet<Origin>,
     /// The exporter that is followed, also while it is not alive.
     origin: Option<Origin>,
+    /// True until the first answer of an exporter that appeared.
+    awaits_answer: bool,
     /// Time at which an exporter is chosen.
     choose_at: Option<Instant>,
     /// Time of each outstanding request.
@@ -197,6 +199,7 @@ impl Follower {
             inbox: None,
             exporters: BTreeSet::new(),
             origin: None,
+            awaits_answer: false,
             choose_at: None,
             asked: HashMap::new(),
             retry_at: None,
@@ -358,7 +361,8 @@ impl Core {
                 self.heard(bytes.len());
                 let is_quick = self.asked.get(&id).is_some_and(|at| at.elapsed() < QUICK);
                 let actions = self.machine.reply(id, &bytes, is_quick);
-                return self.act(actions);
+                self.act(actions)?;
+                self.awaits_answer &= self.machine.is_fetching();
             }
             Event::Ended { id } => {
                 self.asked.remove(&id);
@@ -419,6 +423,7 @@ impl Core {
             if self.machine.is_fetching() {
                 return Ok(());
             }
+            self.awaits_answer = true;
             let actions = self.machine.follow();
             return self.act(actions);
         }
@@ -432,6 +437,7 @@ impl Core {
         self.publisher = Publisher::Alive;
         self.min_delay_ns = i128::MAX;
         self.retry_at = None;
+        self.awaits_answer = true;
         let mut actions = self.machine.retry();
         actions.extend(self.machine.follow());
         self.act(actions)
@@ -469,6 +475,7 @@ impl Core {
         match self.replica.apply(update) {
             Ok(()) => {
                 self.pause = MIN_PAUSE;
+                self.awaits_answer = false;
                 let mut link = lock(&self.link);
                 link.position = update.to;
                 link.epoch = update.epoch;
@@ -605,6 +612,12 @@ impl Core {
         let is_long = self.incomplete_since.is_some_and(|since| now - since >= LONG);
         if self.machine.position().region == 0 || is_long {
             return (State::Resyncing, String::new());
+        }
+        if self.awaits_answer {
+            let link = lock(&self.link);
+            if matches!(link.state, State::Connecting | State::Stale) {
+                return (link.state, link.error.clone());
+            }
         }
         (State::Following, String::new())
     }
