@@ -260,9 +260,10 @@ impl Follower {
                 break core.ended.take();
             }
             let gaps = std::mem::take(&mut core.gaps);
+            let is_busy = core.machine.is_fetching();
             // A subscription may call this thread's callbacks.
             drop(core);
-            self.heads.turn(&self.inbox, gaps, now);
+            self.heads.turn(&self.inbox, gaps, is_busy, now);
         };
         let replica = lock(&self.core).end();
         match ended {
@@ -632,6 +633,9 @@ struct Heads {
     /// Number of requests since `since` that rows with heads should have made unnecessary.
     gaps: u32,
     since: Instant,
+    /// Last time at which an answer was incomplete. A link that is busy with answers is too slow for
+    /// rows with heads.
+    busy: Instant,
     rest: Duration,
 }
 
@@ -644,14 +648,18 @@ impl Heads {
             part: Part::Delta,
             gaps: 0,
             since: Instant::now(),
+            busy: Instant::now(),
             rest: REST,
         })
     }
 
-    /// Changes to heads without rows if `gaps` more heads could not be applied, and back after a
-    /// while.
-    fn turn(&mut self, inbox: &Inbox, gaps: u32, now: Instant) {
+    /// Changes to heads without rows if `gaps` more heads could not be applied, and back when the
+    /// link has not been busy for a while.
+    fn turn(&mut self, inbox: &Inbox, gaps: u32, is_busy: bool, now: Instant) {
         self.gaps += gaps;
+        if is_busy {
+            self.busy = now;
+        }
         let elapsed = now.saturating_duration_since(self.since);
         let next = match self.part {
             Part::Delta if self.gaps >= MAX_GAPS => Part::Head,
@@ -661,7 +669,7 @@ impl Heads {
                 }
                 return;
             }
-            _ if elapsed >= self.rest => {
+            _ if elapsed >= self.rest && now.saturating_duration_since(self.busy) >= REST => {
                 self.rest = (self.rest * 2).min(MAX_REST);
                 Part::Delta
             }
