@@ -1,9 +1,9 @@
 //! `export`: makes local tables available to other hosts.
 //!
 //! Each table has two threads. One waits for commits and sends heads; it also answers queries for
-//! the head. The other reads the table for the requests of importers. Neither waits for an importer:
-//! heads and small replies are dropped if a link is congested, and each long reply is sent by a thread
-//! that may wait.
+//! the head. The other one replies to the requests of importers; if it is idle, zenoh's thread replies
+//! to a request for a few rows. Neither waits for an importer: zenoh drops heads and first replies if
+//! a link is congested, and each further piece is sent by a thread that may wait.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use clap_complete::ArgValueCompleter;
 use cli::metrics::{Address, Server};
 use cli::service::{Readiness, Service};
 use cli::{CliError, Shutdown, complete, status};
-use common::{Error, UntypedReader};
+use common::{Error, Position, UntypedReader};
 use zenoh::{Session, Wait};
 
 use crate::connect;
@@ -187,6 +187,11 @@ fn is_another(table: &UntypedReader) -> bool {
     let found = common::inspect(table.name(), None).map(|found| found.region_id);
     let own = table.position().map(|position| position.region_id());
     !matches!((found, own), (Ok(found), Ok(own)) if found == own)
+}
+
+/// Returns a position as the messages have it.
+fn exchanged(position: Position) -> exchange::Position {
+    exchange::Position { region: position.region_id(), version: position.version() }
 }
 
 /// The reason why a table is not exported.

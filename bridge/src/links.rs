@@ -3,7 +3,6 @@
 //! Threads of tables set a [`Status`], and the main thread commits the rows that changed.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::{Error, Publisher, Row, Text, Timestamp};
 use exchange::{Head, Position};
@@ -91,8 +90,8 @@ pub struct Status {
     pub is_lost: bool,
     /// State of the origin's publisher.
     pub publisher: &'static str,
-    /// Time of the last message in nanoseconds since 1970.
-    pub heard_ns: u64,
+    /// Time of the last message.
+    pub heard: Timestamp,
     /// The position of the origin that the local table has.
     pub position: Position,
     /// Number of publishers that the origin has had.
@@ -153,7 +152,7 @@ impl Status {
 
     /// Counts a message.
     pub fn count(&mut self, bytes: usize) {
-        self.heard_ns = unix_ns();
+        self.heard = Timestamp::now();
         self.messages += 1;
         self.bytes += bytes as u64;
     }
@@ -164,7 +163,7 @@ impl Status {
             peer: Text::new(&self.peer)?,
             state: Text::new(self.state.as_str())?,
             publisher: Text::new(self.publisher)?,
-            heard: Timestamp::from_nanos(i64::try_from(self.heard_ns).unwrap_or(i64::MAX)),
+            heard: self.heard,
             version: self.position.version,
             epoch: self.epoch,
             rows: self.rows,
@@ -273,6 +272,5 @@ pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Returns the time since 1970 in nanoseconds.
 pub fn unix_ns() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+    u64::try_from(Timestamp::now().as_nanos()).unwrap_or_default()
 }

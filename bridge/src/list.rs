@@ -1,6 +1,6 @@
 //! `ls`: lists the tables that other hosts export.
 //!
-//! The liveliness tokens of exporters name their tables, and each exporter is asked for its head.
+//! The liveliness tokens of exporters name their tables, and a query to each exporter returns its head.
 
 use std::collections::{BTreeMap, btree_map};
 use std::sync::mpsc::{self, Sender};

@@ -1,5 +1,7 @@
 //! The exporter: replies to requests.
 
+use std::ops::Range;
+
 use crate::message::{Entries, Piece, Position, Reply, Request};
 use crate::mutant::{Check, holds};
 use crate::sized;
@@ -110,11 +112,6 @@ impl<C: Changes> Exporter<C> {
         !self.kept.is_empty()
     }
 
-    /// Drops all answers.
-    pub fn clear(&mut self) {
-        self.kept.clear();
-    }
-
     fn begin(
         &mut self,
         request: &Request,
@@ -143,7 +140,7 @@ impl<C: Changes> Exporter<C> {
     }
 
     /// Returns true if another answer can be kept. If necessary, drops a finished answer, or else the
-    /// one that was requested least recently, unless all were requested in the last unit of time.
+    /// least recently requested answer, unless all were requested in the last unit of time.
     fn has_room(&mut self) -> bool {
         if self.kept.len() < MAX_ANSWERS {
             return true;
@@ -196,8 +193,7 @@ impl<C: Changes> Kept<C> {
 
 /// Returns the requested range of an answer.
 fn piece(answer: u64, changes: &impl Changes, request: &Request) -> Piece {
-    let (deleted, slots) = (changes.deleted(), changes.slots());
-    let total = deleted.len() + slots.len();
+    let total = changes.deleted().len() + changes.slots().len();
     let first = usize::try_from(request.first).map_or(total, |first| first.min(total));
     let entry_bytes = changes.row_bytes() + size_of::<u32>();
     let wanted = match request.count {
@@ -205,10 +201,6 @@ fn piece(answer: u64, changes: &impl Changes, request: &Request) -> Piece {
         count => (count as usize).min(MAX_PIECE_BYTES / entry_bytes),
     };
     let end = first.saturating_add(wanted.max(1)).min(total);
-    let with_row = |at: usize| at.saturating_sub(deleted.len());
-    let rows = with_row(first)..with_row(end);
-    let mut bytes = Vec::with_capacity(rows.len() * changes.row_bytes());
-    rows.clone().for_each(|at| bytes.extend_from_slice(changes.row(at)));
     Piece {
         answer,
         from: changes.from(),
@@ -219,10 +211,28 @@ fn piece(answer: u64, changes: &impl Changes, request: &Request) -> Piece {
         row_bytes: u32::try_from(changes.row_bytes()).unwrap_or(u32::MAX),
         total: total as u64,
         first: first as u64,
-        entries: Entries {
-            deleted: deleted[first.min(deleted.len())..end.min(deleted.len())].to_vec(),
-            slots: slots[rows].to_vec(),
-            rows: bytes,
-        },
+        entries: entries(changes, first..end),
+    }
+}
+
+/// Returns a range of the slots, of which the deleted ones come first.
+fn entries(changes: &impl Changes, range: Range<usize>) -> Entries {
+    let deleted = changes.deleted();
+    let with_row = |at: usize| at.saturating_sub(deleted.len());
+    let rows = with_row(range.start)..with_row(range.end);
+    let mut bytes = Vec::with_capacity(rows.len() * changes.row_bytes());
+    rows.clone().for_each(|at| bytes.extend_from_slice(changes.row(at)));
+    Entries {
+        deleted: deleted[range.start.min(deleted.len())..range.end.min(deleted.len())].to_vec(),
+        slots: changes.slots()[rows].to_vec(),
+        rows: bytes,
+    }
+}
+
+impl Entries {
+    /// Returns all slots of `changes`.
+    #[must_use]
+    pub fn of(changes: &impl Changes) -> Self {
+        entries(changes, 0..changes.deleted().len() + changes.slots().len())
     }
 }

@@ -131,7 +131,7 @@ impl Fetch {
 
 impl Importer {
     /// Creates an importer, whose first update is a complete one. It refuses answers with more than
-    /// `max_entries` entries. `has_rows` tells that the copy has rows from an earlier importer: the
+    /// `max_entries` entries. `has_rows` is true if the copy has rows from an earlier importer: the
     /// first update is then not older than the first request.
     #[must_use]
     pub fn new(max_entries: u64, has_rows: bool) -> Self {
@@ -214,8 +214,8 @@ impl Importer {
         self.proceed()
     }
 
-    /// Takes the reply to a request, as it arrived. `is_quick` tells that it took so little time that more
-    /// requests may be outstanding at once.
+    /// Takes the reply to a request, as it arrived. `is_quick` is true if it took so little time that
+    /// more requests may be outstanding at once.
     pub fn reply(&mut self, id: u64, bytes: &[u8], is_quick: bool) -> Vec<Action> {
         let Some(fetch) = &mut self.fetch else {
             return Vec::new();
@@ -230,8 +230,7 @@ impl Importer {
             Err(malformed) => return self.refuse(malformed.to_string()),
         };
         match reply {
-            // Most of these slots may be deleted ones. An answer with all rows tells how many rows
-            // there are.
+            // Most of these slots may be deleted ones. An answer with all rows has the number of rows.
             Reply::Piece(piece)
                 if piece.from > 0 && piece.total > self.max_entries && self.copy.is_some() =>
             {
@@ -348,6 +347,9 @@ impl Importer {
             && holds(Check::DeltaNewer, head.position.version > copy.position.version)
             && head.schema == copy.fingerprint
             && delta.entries.fits(copy.row_bytes);
+        if !continues {
+            return None;
+        }
         let update = Update {
             is_complete: false,
             schema: Vec::new(),
@@ -355,7 +357,7 @@ impl Importer {
             epoch: head.epoch,
             pieces: vec![delta.entries.clone()],
         };
-        continues.then_some((update, Copy { position: head.position, ..copy }))
+        Some((update, Copy { position: head.position, ..copy }))
     }
 
     fn apply(&mut self, update: Update, copy: Copy) -> Vec<Action> {
@@ -445,7 +447,7 @@ impl Importer {
             && let Some(range) = fetch.missing.pop()
         {
             let (answer, range, count) = match &fetch.answer {
-                // The first piece tells how many there are.
+                // The first piece has the number of entries.
                 None => (0, range, 0),
                 Some(answer) => {
                     let count =

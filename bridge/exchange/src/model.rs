@@ -667,7 +667,7 @@ const REGIONS: &[&[Commit]] = &[
     &[CREATE, Commit::Write(&[(1, None)]), Commit::Grow, Commit::Write(&[(1, Some([5, 1]))])],
 ];
 
-/// One pause, and no faults.
+/// A pause is allowed, and no other fault happens.
 const NONE: Faults = Faults {
     repeated: 0,
     heads: 0,

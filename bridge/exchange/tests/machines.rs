@@ -383,7 +383,7 @@ fn exporter_keeps_few_answers_and_drops_those_that_nobody_requests() {
     }
     assert_eq!(begin(&mut exporter, &origin, Position::default()), Reply::Busy);
     assert_eq!(begin(&mut exporter, &origin, at(0)), Reply::Busy);
-    // The same answer is given to another importer, and an answer of one piece is not kept.
+    // Another importer gets the same answer. An answer of one piece is not kept.
     assert!(matches!(begin(&mut exporter, &origin, at(1)), Reply::Piece(_)));
     let small = Table { rows: 1, ..table(1_000, 1) };
     assert!(matches!(begin(&mut exporter, &small, at(0)), Reply::Piece(_)));

@@ -7,11 +7,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use common::{Position, SlotChanges, UntypedReader};
-use exchange::{Changes, Exporter, Reply, Request};
+use exchange::{Changes, Exporter, Malformed, Reply, Request};
 use zenoh::query::{Query, Queryable};
 use zenoh::{Session, Wait};
 
-use super::Failure;
+use super::{Failure, exchanged};
 use crate::keys::{self, Origin, Part};
 use crate::links::{Status, lock};
 
@@ -50,11 +50,13 @@ impl Answers {
         let queryable = session
             .declare_queryable(origin.key(Part::Changes))
             .callback(move |query| {
+                let bytes = query.payload().map(|payload| payload.to_bytes()).unwrap_or_default();
+                let asked = Asked { request: Request::from_bytes(&bytes), query };
                 // To wake the thread takes as long as to read a few rows.
                 match answering.try_lock() {
-                    Ok(mut answering) if answering.is_small(&query) => answering.reply(query),
+                    Ok(mut answering) if answering.is_small(&asked) => answering.reply(asked),
                     // The importer repeats a request that is dropped here.
-                    _ => drop(requests.try_send(query)),
+                    _ => drop(requests.try_send(asked)),
                 }
             })
             .wait()?;
@@ -71,14 +73,20 @@ impl Answers {
     }
 }
 
+/// A query, and the request in it.
+struct Asked {
+    query: Query,
+    request: Result<Request, Malformed>,
+}
+
 /// Replies until the callback is dropped.
-fn run(answering: &Mutex<Answering>, queue: &Receiver<Query>) {
+fn run(answering: &Mutex<Answering>, queue: &Receiver<Asked>) {
     let mut next_tick = Instant::now() + TICK;
     loop {
         let received = queue.recv_timeout(next_tick.saturating_duration_since(Instant::now()));
         let mut answering = lock(answering);
         match received {
-            Ok(query) => answering.reply(query),
+            Ok(asked) => answering.reply(asked),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -101,17 +109,14 @@ struct Answering {
 
 impl Answering {
     /// Returns true for a request for changes that are probably few.
-    fn is_small(&self, query: &Query) -> bool {
-        let bytes = query.payload().map(|payload| payload.to_bytes()).unwrap_or_default();
+    fn is_small(&self, asked: &Asked) -> bool {
         let region = self.origin.0.position().map(|position| position.region_id());
-        Request::from_bytes(&bytes).is_ok_and(|request| {
+        asked.request.as_ref().is_ok_and(|request| {
             request.answer == 0 && region.is_ok_and(|region| region == request.since.region)
         })
     }
 
-    fn reply(&mut self, query: Query) {
-        let bytes = query.payload().map(|payload| payload.to_bytes()).unwrap_or_default();
-        let request = Request::from_bytes(&bytes);
+    fn reply(&mut self, Asked { query, request }: Asked) {
         let is_new = request.as_ref().is_ok_and(|request| request.answer == 0);
         let reply = match request {
             Ok(request) => self.exporter.reply(&request, &self.origin),
@@ -154,24 +159,28 @@ impl exchange::Origin for Table {
     fn changes(&self, since: exchange::Position) -> Result<Changed, String> {
         let position = Position::new(since.region, since.version);
         let changes = self.0.changed_slots(position).map_err(|error| error.to_string())?;
-        let from = if changes.is_complete() { 0 } else { since.version };
-        Ok(Changed { from, changes })
+        Ok(Changed::since(since.version, changes))
     }
 
     fn position(&self) -> Result<exchange::Position, String> {
         let position = self.0.position().map_err(|error| error.to_string())?;
-        Ok(of(position))
+        Ok(exchanged(position))
     }
 }
 
-fn of(position: Position) -> exchange::Position {
-    exchange::Position { region: position.region_id(), version: position.version() }
-}
-
 /// Slots that changed since a version.
-struct Changed {
+pub struct Changed {
     from: u64,
     changes: SlotChanges,
+}
+
+impl Changed {
+    /// Takes the slots that were written since a version.
+    pub fn since(version: u64, changes: SlotChanges) -> Self {
+        // An answer with all rows is one since the beginning.
+        let from = if changes.is_complete() { 0 } else { version };
+        Self { from, changes }
+    }
 }
 
 impl Changes for Changed {
@@ -180,7 +189,7 @@ impl Changes for Changed {
     }
 
     fn to(&self) -> exchange::Position {
-        of(self.changes.position())
+        exchanged(self.changes.position())
     }
 
     fn epoch(&self) -> u64 {

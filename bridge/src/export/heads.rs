@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{Position, PublisherState, UntypedReader};
-use exchange::{Delta, Entries, Head, Publisher};
+use exchange::{Changes, Delta, Entries, Head, Publisher};
 use zenoh::qos::{CongestionControl, Priority};
 use zenoh::query::Queryable;
 use zenoh::{Session, Wait};
 
-use super::Failure;
+use super::answers::Changed;
+use super::{Failure, exchanged};
 use crate::keys::{Origin, Part};
 use crate::links::{Status, lock, unix_ns};
 
@@ -21,7 +22,6 @@ use crate::links::{Status, lock, unix_ns};
 const MAX_DELTA_BYTES: usize = 16 << 10;
 /// Number of heads without rows after a commit that was too large to be sent with its head.
 const PLAIN_HEADS: u32 = 15;
-
 /// Minimum time between two heads without rows: they must not fill a slow link.
 const PLAIN_PACE: Duration = Duration::from_millis(10);
 
@@ -142,10 +142,7 @@ impl<'s> Heads<'s> {
     ) -> Result<Head, Failure> {
         let state = table.publisher_state();
         Ok(Head {
-            position: exchange::Position {
-                region: position.region_id(),
-                version: position.version(),
-            },
+            position: exchanged(position),
             epoch: state.epoch(),
             rows: table.len()? as u64,
             publisher: match state {
@@ -167,19 +164,13 @@ impl<'s> Heads<'s> {
             return Ok((table.position()?, None));
         }
         let changes = table.changed_slots(self.sent)?;
-        let position = changes.position();
-        let row_bytes = changes.schema().row_size();
-        if changes.is_complete() || changes.slots().len() * row_bytes > MAX_DELTA_BYTES {
+        let (position, is_complete) = (changes.position(), changes.is_complete());
+        let changes = Changed::since(self.sent.version(), changes);
+        if is_complete || changes.slots().len() * changes.row_bytes() > MAX_DELTA_BYTES {
             self.pause = PLAIN_HEADS;
             return Ok((position, None));
         }
-        let rows = changes.bytes().chunks_exact(changes.stride());
-        let entries = Entries {
-            deleted: changes.deleted().to_vec(),
-            slots: changes.slots().to_vec(),
-            rows: rows.flat_map(|row| &row[..row_bytes]).copied().collect(),
-        };
-        Ok((position, Some(Delta { from: self.sent.version(), entries })))
+        Ok((position, Some(Delta { from: changes.from(), entries: Entries::of(&changes) })))
     }
 }
 

@@ -147,8 +147,7 @@ struct Core {
     replica: Replica,
     machine: Importer,
     link: Arc<Mutex<Status>>,
-    /// Has a value until the first event.
-    inbox: Option<Inbox>,
+    inbox: Inbox,
     /// The exporters of the wanted table that are alive.
     exporters: BTreeSet<Origin>,
     /// The exporter that is followed, also while it is not alive.
@@ -190,32 +189,35 @@ impl Follower {
             |error| CliError::new(1, format!("cannot subscribe to {wanted}: zenoh: {error}"));
         let (sender, events) = mpsc::channel();
         let now = Instant::now();
-        let core = Arc::new(Mutex::new(Core {
-            session: session.clone(),
-            wanted: wanted.clone(),
-            machine: Importer::new(max_rows, replica.is_open()),
-            replica,
-            link,
-            inbox: None,
-            exporters: BTreeSet::new(),
-            origin: None,
-            awaits_answer: false,
-            choose_at: None,
-            asked: HashMap::new(),
-            retry_at: None,
-            pause: MIN_PAUSE,
-            heard: now,
-            publisher: Publisher::Alive,
-            committed: Default::default(),
-            min_delay_ns: i128::MAX,
-            gaps: 0,
-            next_maintenance: now,
-            next_report: now,
-            incomplete_since: None,
-            ended: None,
-        }));
-        let inbox = Inbox { core: Arc::downgrade(&core), sender, queued: Arc::default() };
-        lock(&core).inbox = Some(inbox.clone());
+        let mut inbox = Inbox { core: Weak::new(), sender, queued: Arc::default() };
+        let new = |core: &Weak<Mutex<Core>>| {
+            inbox.core = Weak::clone(core);
+            Mutex::new(Core {
+                session: session.clone(),
+                wanted: wanted.clone(),
+                machine: Importer::new(max_rows, replica.is_open()),
+                replica,
+                link,
+                inbox: inbox.clone(),
+                exporters: BTreeSet::new(),
+                origin: None,
+                awaits_answer: false,
+                choose_at: None,
+                asked: HashMap::new(),
+                retry_at: None,
+                pause: MIN_PAUSE,
+                heard: now,
+                publisher: Publisher::Alive,
+                committed: Default::default(),
+                min_delay_ns: i128::MAX,
+                gaps: 0,
+                next_maintenance: now,
+                next_report: now,
+                incomplete_since: None,
+                ended: None,
+            })
+        };
+        let core = Arc::new_cyclic(new);
         let heads = Heads::new(session, &wanted, &inbox).map_err(&failed)?;
         let of_tokens = inbox.clone();
         let tokens = session
@@ -467,9 +469,7 @@ impl Core {
 
     /// Wakes the thread of the table, which may sleep longer than until [`due`](Self::due).
     fn wake(&self) {
-        if let Some(inbox) = &self.inbox {
-            let _ended = inbox.sender.send(Event::Wake);
-        }
+        let _ended = self.inbox.sender.send(Event::Wake);
     }
 
     fn apply(&mut self, update: &Update) -> Result<Vec<Action>, Ended> {
@@ -496,12 +496,12 @@ impl Core {
     }
 
     fn ask(&mut self, id: u64, request: &Request) -> zenoh::Result<()> {
-        let (Some(origin), Some(inbox)) = (&self.origin, &self.inbox) else {
+        let Some(origin) = &self.origin else {
             return Err("no exporter was found".into());
         };
         self.asked.insert(id, Instant::now());
         let is_new = request.answer == 0;
-        let (of_reply, of_end) = (inbox.clone(), inbox.clone());
+        let (of_reply, of_end) = (self.inbox.clone(), self.inbox.clone());
         self.session
             .get(origin.key(Part::Changes))
             .payload(request.to_bytes())
@@ -606,9 +606,8 @@ impl Core {
             };
             return (State::Stale, error);
         }
-        match self.publisher {
-            Publisher::Alive | Publisher::Closed => {}
-            Publisher::Gone => return (State::Stale, format!("the publisher of {origin} died")),
+        if self.publisher == Publisher::Gone {
+            return (State::Stale, format!("the publisher of {origin} died"));
         }
         let is_long = self.incomplete_since.is_some_and(|since| now - since >= LONG);
         if self.machine.position().region == 0 || is_long {

@@ -107,9 +107,16 @@ fn pace(copy: &Table) -> u64 {
     reader.version().unwrap() - first
 }
 
-/// Stops an importer, and expects that another one follows as before and the exporter keeps
-/// nothing for it.
-fn stopped_does_not_slow(stopped: &Bridge, exporter: &Bridge, other: &Table) {
+/// Stops the importer of a pair, and expects that another one follows as before, that the exporter
+/// keeps nothing for it, and that both copies are equal to the origin at the end.
+fn stopped_does_not_slow(
+    pair: &Pair,
+    mut writer: Writer,
+    stopped: &Bridge,
+    exporter: &Bridge,
+    other: &Table,
+) {
+    pair.counts();
     counts(other);
     let before = (pace(other), exporter.memory_kib());
     stopped.stop();
@@ -125,29 +132,28 @@ fn stopped_does_not_slow(stopped: &Bridge, exporter: &Bridge, other: &Table) {
         assert!(memory < before.1 + MAX_GROWTH_KIB, "{memory} KiB, and {} before", before.1);
     }
     stopped.resume();
+    pair.counts();
+    writer.pause();
+    equal(&pair.origin, &pair.copy);
+    equal(&pair.origin, other);
+    writer.close();
 }
 
 #[test]
 fn stopped_importer_does_not_slow_another_one() {
     let pair = Pair::new("others");
     let other = Table::new("others-second");
-    let mut writer = Writer::start(&pair.origin);
+    let writer = Writer::start(&pair.origin);
     let (exporter, stopped) = (pair.export(), pair.import());
     let _other = pair.import_as(&other, &pair.address);
-    pair.counts();
-    stopped_does_not_slow(&stopped, &exporter, &other);
-    pair.counts();
-    writer.pause();
-    equal(&pair.origin, &pair.copy);
-    equal(&pair.origin, &other);
-    writer.close();
+    stopped_does_not_slow(&pair, writer, &stopped, &exporter, &other);
 }
 
 #[test]
 fn stopped_importer_does_not_slow_another_one_behind_the_same_router() {
     let pair = Pair::new("routed");
     let other = Table::new("routed-second");
-    let mut writer = Writer::start(&pair.origin);
+    let writer = Writer::start(&pair.origin);
     let _router = Router::start(&pair.address);
     let (exporter, stopped) = pair.through_router();
     let config = Router::config_of_clients();
@@ -158,13 +164,7 @@ fn stopped_importer_does_not_slow_another_one_behind_the_same_router() {
         pair.address,
         config.path()
     ));
-    pair.counts();
-    stopped_does_not_slow(&stopped, &exporter, &other);
-    pair.counts();
-    writer.pause();
-    equal(&pair.origin, &pair.copy);
-    equal(&pair.origin, &other);
-    writer.close();
+    stopped_does_not_slow(&pair, writer, &stopped, &exporter, &other);
 }
 
 #[test]

@@ -76,12 +76,12 @@ impl Process {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("a process that still exists");
     }
 
-    /// Returns all of stdout so far.
+    /// Returns the text that the process has written to stdout.
     pub fn stdout(&self) -> String {
         self.outputs[0].text()
     }
 
-    /// Returns all of stderr so far.
+    /// Returns the text that the process has written to stderr.
     pub fn stderr(&self) -> String {
         self.outputs[1].text()
     }
