@@ -195,7 +195,8 @@ pub use subscriber::{AsyncReader, AsyncSubscriber, OwnedChanges};
 #[cfg(not(loom))]
 pub use subscriber::{
     Cause, Change, Changes, Entry, Interrupter, Open, OpenOptions, Position, PublisherState,
-    Reader, SlotChanges, Subscriber, UntypedChanges, UntypedReader, UntypedSubscriber, WaitSet,
+    Reader, SlotChanges, Snapshot, Subscriber, UntypedChanges, UntypedReader, UntypedSubscriber,
+    WaitSet,
 };
 #[cfg(not(loom))]
 pub use wake::{Sleep, WakeKind};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use common::{Error, Publisher, Reader, Row, UntypedReader};
+use common::{Error, Publisher, Reader, Row, Snapshot, UntypedReader};
 
 use crate::until;
 
@@ -139,8 +139,9 @@ pub type Content = (Vec<u8>, Vec<Vec<u8>>);
 /// The errors of reading it.
 pub fn content(name: &str) -> Result<Content, Error> {
     let reader = UntypedReader::open(name)?;
-    let (_, rows) = reader.snapshot()?;
-    let mut rows: Vec<Vec<u8>> = rows.iter().map(|row| row.bytes().to_vec()).collect();
+    let mut snapshot = Snapshot::default();
+    reader.snapshot(&mut snapshot)?;
+    let mut rows: Vec<Vec<u8>> = snapshot.iter().map(|row| row.bytes().to_vec()).collect();
     rows.sort_unstable();
     Ok((reader.schema()?.to_bytes(), rows))
 }
@@ -172,9 +173,10 @@ pub struct Link(serde_json::Value);
 impl Link {
     /// Returns the row of a table of links for a local table.
     pub fn of(links: &str, table: &str) -> Option<Self> {
-        let (_, rows) = UntypedReader::open(links).ok()?.snapshot().ok()?;
-        let rows = rows.iter().filter_map(|row| serde_json::to_value(row.as_ref()).ok());
-        rows.into_iter().find(|row| row["table"] == table).map(Self)
+        let mut snapshot = Snapshot::default();
+        UntypedReader::open(links).ok()?.snapshot(&mut snapshot).ok()?;
+        let mut rows = snapshot.iter().filter_map(|row| serde_json::to_value(row).ok());
+        rows.find(|row| row["table"] == table).map(Self)
     }
 
     /// Returns a field.

@@ -106,6 +106,11 @@ impl RowBuf {
         &self.words
     }
 
+    /// Returns the row's words, to fill them with a row of the same schema.
+    pub(crate) fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.words
+    }
+
     /// Sets field `index`. Panics if the schema has no such field.
     ///
     /// # Errors

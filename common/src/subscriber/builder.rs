@@ -58,6 +58,7 @@ struct Settings {
     recheck: Duration,
     wake: WakeKind,
     wake_at: Option<PathBuf>,
+    schema: Option<Schema>,
 }
 
 // A derived implementation would require it of `T`.
@@ -81,6 +82,7 @@ impl<T> OpenOptions<T> {
             recheck: Duration::from_secs(1),
             wake: WakeKind::default(),
             wake_at: None,
+            schema: None,
         };
         Self { settings, target: PhantomData }
     }
@@ -92,7 +94,7 @@ impl<T> OpenOptions<T> {
         expected: Option<Schema>,
         content: impl FnOnce(Arc<Source>) -> Result<C>,
     ) -> Result<Follow<C>> {
-        let Settings { name, owner, recheck, wake, wake_at } = &self.settings;
+        let Settings { name, owner, recheck, wake, wake_at, schema: _ } = &self.settings;
         let name = TableName::new(name)?;
         if let (Some(sleep), Some(place)) = (wake.sleep(), wake_at) {
             check_place(sleep, place)?;
@@ -174,11 +176,16 @@ mod sealed {
     pub trait Attach: Sized {
         fn attach(options: &OpenOptions<Self>) -> Result<Self>;
     }
+
+    pub trait Untyped {}
 }
+
+impl sealed::Untyped for UntypedSubscriber {}
+impl sealed::Untyped for UntypedReader {}
 
 impl sealed::Attach for UntypedSubscriber {
     fn attach(options: &OpenOptions<Self>) -> Result<Self> {
-        options.follow(None, LocalCopy::new).map(Self::new)
+        options.follow(options.settings.schema.clone(), LocalCopy::new).map(Self::new)
     }
 }
 
@@ -191,7 +198,8 @@ impl<R: Row> sealed::Attach for Subscriber<R> {
 
 impl sealed::Attach for UntypedReader {
     fn attach(options: &OpenOptions<Self>) -> Result<Self> {
-        options.follow(None, |source| Ok(LastSeen::new(source))).map(Self::new)
+        let expected = options.settings.schema.clone();
+        options.follow(expected, |source| Ok(LastSeen::new(source))).map(Self::new)
     }
 }
 
@@ -232,6 +240,34 @@ impl<T: Open> OpenOptions<T> {
                 other => return other,
             }
         }
+    }
+}
+
+/// Untyped subscribers and readers.
+impl<T: Open + sealed::Untyped> OpenOptions<T> {
+    /// Sets the schema that the program expects, as the row type of a typed reader does. Rows are
+    /// converted to it where only the widths of texts differ. Any other difference is
+    /// [`Error::SchemaMismatch`], also when a later publisher changes the schema. By default, rows
+    /// have the schema of the table, which may change.
+    ///
+    /// ```
+    /// # use common::{Error, Schema, UntypedPublisher, UntypedReader};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-schema-{}", std::process::id());
+    /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("name:text(8)", None)?).open()?;
+    /// let wider = Schema::parse("name:text(32)", None)?;
+    /// let reader = UntypedReader::builder(&name).schema(wider).open()?;
+    /// assert_eq!(reader.schema()?.row_size(), 32);
+    ///
+    /// let other = Schema::parse("id:u64", None)?;
+    /// let refused = UntypedReader::builder(&name).schema(other).open();
+    /// assert!(matches!(refused, Err(Error::SchemaMismatch { .. })));
+    /// # publisher.close()
+    /// # }
+    /// ```
+    pub fn schema(mut self, schema: Schema) -> Self {
+        self.settings.schema = Some(schema);
+        self
     }
 }
 

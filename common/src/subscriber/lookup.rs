@@ -88,32 +88,50 @@ impl RowBuffer for [u64] {
     }
 }
 
-/// A row of the table's own schema, which may change.
-#[derive(Default)]
-pub(super) struct OwnRow {
-    schema: Option<Arc<Schema>>,
-    words: Vec<u64>,
-}
-
-impl OwnRow {
-    /// Returns the row that was looked up last.
-    pub(super) fn to_buf(&self) -> Result<Option<RowBuf>> {
-        let row = |schema: &Arc<Schema>| {
-            let bytes = &bytemuck::cast_slice(&self.words)[..schema.row_size()];
-            RowBuf::from_bytes(Arc::clone(schema), bytes)
-        };
-        self.schema.as_ref().map(row).transpose()
+/// A row of the table's own schema, which may change. Contains a row after a lookup in any case.
+impl RowBuffer for Option<RowBuf> {
+    fn words(&mut self, source: &Source) -> &mut [u64] {
+        let schema = source.schema();
+        match self {
+            Some(row) if Arc::ptr_eq(row.schema(), schema) => {}
+            _ => *self = Some(RowBuf::new(Arc::clone(schema))),
+        }
+        self.as_mut().expect("set before").words_mut()
     }
 }
 
-impl RowBuffer for OwnRow {
+/// Memory of the caller for a row of a schema that may change, and with it the size of the row.
+pub(super) struct SizedRow<'w> {
+    words: &'w mut [u64],
+    /// Memory for a row of another size.
+    refused: Vec<u64>,
+}
+
+impl<'w> SizedRow<'w> {
+    pub(super) fn new(words: &'w mut [u64]) -> Self {
+        Self { words, refused: Vec::new() }
+    }
+
+    /// Returns the size of the rows in bytes if the words of the caller do not have it.
+    pub(super) fn refused(&self) -> Option<usize> {
+        (!self.refused.is_empty()).then(|| self.refused.len() * size_of::<u64>())
+    }
+
+    /// Returns the size of the words of the caller in bytes.
+    pub(super) fn length(&self) -> usize {
+        size_of_val(self.words)
+    }
+}
+
+impl RowBuffer for SizedRow<'_> {
+    #[inline]
     fn words(&mut self, source: &Source) -> &mut [u64] {
-        let schema = source.schema();
-        if !self.schema.as_ref().is_some_and(|own| Arc::ptr_eq(own, schema)) {
-            self.words = vec![0; schema.row_words()];
-            self.schema = Some(Arc::clone(schema));
+        let row_words = source.schema().row_words();
+        if self.words.len() == row_words {
+            return self.words;
         }
-        &mut self.words
+        self.refused.resize(row_words, 0);
+        &mut self.refused
     }
 }
 

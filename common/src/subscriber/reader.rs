@@ -9,10 +9,11 @@ use std::time::Duration;
 use super::event_set::Interrupter;
 use super::follow::{Content, Follow};
 use super::liveness::PublisherState;
-use super::lookup::{KeyBytes, Lookup, OwnRow, Place};
+use super::lookup::{KeyBytes, Lookup, Place, SizedRow};
 use super::slot_changes::{Position, SlotChanges};
+use super::snapshot::Snapshot;
 use super::source::{Source, row_ref};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::protocol::layout::header;
 use crate::protocol::live_rows;
 use crate::region::ReaderRegion;
@@ -392,8 +393,33 @@ impl UntypedReader {
     /// # Errors
     /// The errors of [`Reader::get`].
     pub fn get(&self, key: &[u8]) -> Result<Option<RowBuf>> {
-        let mut row = OwnRow::default();
-        if self.lookup().get(key, &mut row)? { row.to_buf() } else { Ok(None) }
+        let mut row = None;
+        let found = self.lookup().get(key, &mut row)?;
+        Ok(row.filter(|_| found))
+    }
+
+    /// Copies the row of a key, given in canonical bytes, into `row`, without an allocation. Returns
+    /// false if the key has no row; the contents of `row` are then unspecified.
+    ///
+    /// Open the reader with [`OpenOptions::schema`](crate::OpenOptions::schema), so that rows keep
+    /// their size when another publisher takes the table over.
+    ///
+    /// # Errors
+    /// [`Error::WrongLength`] if `row` does not have [`Schema::row_words`] words. The errors of
+    /// [`Reader::get`].
+    #[inline]
+    pub fn get_into(&self, key: &[u8], row: &mut [u64]) -> Result<bool> {
+        let mut row = SizedRow::new(row);
+        let found = self.lookup().get(key, &mut row)?;
+        match row.refused() {
+            None => Ok(found),
+            Some(expected) => Err(Error::WrongLength {
+                table: self.name().to_owned(),
+                what: "row",
+                length: row.length(),
+                expected,
+            }),
+        }
     }
 
     /// Returns true if the key has a row.
@@ -401,7 +427,7 @@ impl UntypedReader {
     /// # Errors
     /// The errors of [`Reader::get`].
     pub fn contains_key(&self, key: &[u8]) -> Result<bool> {
-        self.lookup().get(key, &mut OwnRow::default())
+        self.lookup().get(key, &mut None::<RowBuf>)
     }
 
     /// Looks up many keys, given in canonical bytes, as [`Reader::get_many`] does.
@@ -428,12 +454,12 @@ impl UntypedReader {
         source.for_each(|words| visit(row_ref(source.schema(), words)))
     }
 
-    /// Returns all rows as of one version, and that version.
+    /// Fills `snapshot` with all rows as of one version, which is returned.
     ///
     /// # Errors
-    /// The errors of [`Reader::snapshot`].
-    pub fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
-        self.lookup().source()?.snapshot()
+    /// The errors of [`Reader::snapshot`]. The snapshot is then empty.
+    pub fn snapshot(&self, snapshot: &mut Snapshot) -> Result<u64> {
+        self.lookup().source()?.snapshot(snapshot)
     }
 
     /// Returns the rows of all slots that were written after `since`, as of one version. With the

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::slot_changes::{Position, SlotChanges};
+use super::snapshot::Snapshot;
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::index::{Hash, KeyHasher};
@@ -19,7 +20,7 @@ use crate::protocol::words::set_bits;
 use crate::region::ReaderRegion;
 use crate::region::object::{TableName, no_memory, trusted_users};
 use crate::row::schema::{Conversion, Schema};
-use crate::row::{Row, RowBuf, RowRef};
+use crate::row::{Row, RowRef};
 
 /// Maximum number of passes over the rows that change during a copy.
 pub(super) const PASSES: u32 = 256;
@@ -264,18 +265,30 @@ impl Source {
         Ok(cursor.version)
     }
 
-    /// Copies all rows as of the last commit.
-    pub(super) fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
-        let (schema, mut rows) = (self.schema(), Vec::new());
-        let mut failed = Ok(());
-        let version = self.for_each_copied(|words| {
-            let bytes = &bytemuck::cast_slice(words)[..schema.row_size()];
-            match RowBuf::from_bytes(Arc::clone(schema), bytes) {
-                Ok(row) => rows.push(row),
-                Err(error) => failed = Err(error),
+    /// Copies all rows as of the last commit into `snapshot`, and returns their version.
+    ///
+    /// # Errors
+    /// [`Error::Outrun`], [`Error::Corrupt`], [`Error::Limit`] and [`Error::TextTooLong`]. The
+    /// snapshot is then empty.
+    pub(super) fn snapshot(&self, snapshot: &mut Snapshot) -> Result<u64> {
+        let (mut words, mut live) = (snapshot.take_words(), Vec::new());
+        let cursor = self.copy_all(&mut words, &mut live)?;
+        let from_words = self.region.geometry().row_words;
+        let rows = close_gaps(&live, |from, to| {
+            words.copy_within(from * from_words..(from + 1) * from_words, to * from_words);
+        });
+        if let Some(conversion) = &self.conversion {
+            let to_words = self.schema().row_words();
+            let mut converted =
+                AlignedWords::try_zeroed(rows * to_words).map_err(|NoMemory| self.no_memory())?;
+            let both = words.chunks_exact(from_words).zip(converted.chunks_exact_mut(to_words));
+            for (row, to) in both {
+                convert(conversion, row, to)?;
             }
-        })?;
-        failed.map(|()| (version, rows))
+            words = converted;
+        }
+        snapshot.fill(self.schema(), cursor.version, rows, words);
+        Ok(cursor.version)
     }
 
     /// Copies all rows as of the last commit into `rows`. `R` must be the row type of the reader.
@@ -292,13 +305,7 @@ impl Source {
         }
         let mut live = Vec::new();
         let cursor = self.copy_all(&mut WordRows(rows), &mut live)?;
-        // Close the gaps of slots that are not live.
-        let dense = live.iter().take_while(|bits| **bits == u64::MAX).count();
-        let mut count = dense * 64;
-        for slot in set_bits(&live[dense..]) {
-            rows[count] = rows[dense * 64 + slot];
-            count += 1;
-        }
+        let count = close_gaps(&live, |from, to| rows[to] = rows[from]);
         rows.truncate(count);
         Ok(cursor.version)
     }
@@ -342,6 +349,18 @@ impl Source {
 pub(super) fn row_ref<'a>(schema: &'a Arc<Schema>, words: &'a [u64]) -> RowRef<'a> {
     let bytes = &bytemuck::cast_slice(words)[..schema.row_size()];
     RowRef::new(schema, bytes).expect("the words have the size of the schema's rows")
+}
+
+/// Calls `move_row` with the old and the new index of each row that must move to close the gaps of
+/// slots that are not live, in ascending order. Returns the number of rows.
+fn close_gaps(live: &[u64], mut move_row: impl FnMut(usize, usize)) -> usize {
+    let dense = live.iter().take_while(|bits| **bits == u64::MAX).count();
+    let mut count = dense * 64;
+    for slot in set_bits(&live[dense..]) {
+        move_row(dense * 64 + slot, count);
+        count += 1;
+    }
+    count
 }
 
 /// Converts a row of a region.

@@ -11,7 +11,7 @@ use super::copy::LocalCopy;
 use super::event_set::Interrupter;
 use super::follow::{Content, Follow};
 use super::liveness::PublisherState;
-use super::lookup::OwnRow;
+use super::snapshot::Snapshot;
 use crate::error::Result;
 use crate::protocol::commit_time;
 use crate::protocol::layout::header;
@@ -200,19 +200,20 @@ impl UntypedSubscriber {
     /// # Errors
     /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt).
     pub fn latest(&self, key: &[u8]) -> Result<Option<RowBuf>> {
-        let mut row = OwnRow::default();
+        let mut row = None;
         let found = self.local_copy().latest(key, &mut row)?;
-        if found { row.to_buf() } else { Ok(None) }
+        Ok(row.filter(|_| found))
     }
 
-    /// Copies all rows as of the last commit directly from shared memory and returns them with
-    /// their version. The local copy does not change.
+    /// Copies all rows as of the last commit directly from shared memory into `snapshot`, and
+    /// returns their version. The local copy does not change.
     ///
     /// # Errors
     /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), and
-    /// [`Error::Limit`](crate::Error::Limit) if there is not enough memory for the rows.
-    pub fn snapshot(&self) -> Result<(u64, Vec<RowBuf>)> {
-        self.local_copy().source().snapshot()
+    /// [`Error::Limit`](crate::Error::Limit) if there is not enough memory for the rows. The
+    /// snapshot is then empty.
+    pub fn snapshot(&self, snapshot: &mut Snapshot) -> Result<u64> {
+        self.local_copy().source().snapshot(snapshot)
     }
 
     /// Returns the changes of the last refresh or wait. After opening, these are all rows as

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use common::{Cause, Error, Publisher, Result, Subscriber, UntypedSubscriber};
+use common::{Cause, Error, Publisher, Result, Snapshot, Subscriber, UntypedSubscriber};
 use tests::checked_rows::{Account, Ledger, check};
 use tests::clean::inheriting;
 use tests::confined::{become_limited, run_in_new_pids};
@@ -265,7 +265,7 @@ fn starved(arguments: &mut Arguments) -> Result<()> {
         Err(error) => say(format!("{call}: {error}")),
     };
     answer("refresh", subscriber.refresh().map(drop));
-    answer("snapshot", subscriber.snapshot().map(drop));
+    answer("snapshot", subscriber.snapshot(&mut Snapshot::default()).map(drop));
     answer("open", UntypedSubscriber::open(&name).map(drop));
     say(format!("rows {}", subscriber.len()));
     stay();

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use common::{Error, Publisher, Schema, Subscriber, UntypedPublisher, UntypedSubscriber};
+use common::{Error, Publisher, Schema, Snapshot, Subscriber, UntypedPublisher, UntypedSubscriber};
 use nix::sys::signal::Signal;
 use tests::process::Process;
 use tests::programs::subscriber;
@@ -186,7 +186,7 @@ fn region_enlarged_by_hole_is_an_error_and_allocates_nothing() {
     for answer in [
         subscriber.refresh().map(drop),
         subscriber.latest(&[9; 8]).map(drop),
-        asked.snapshot().map(drop),
+        asked.snapshot(&mut Snapshot::default()).map(drop),
         UntypedSubscriber::open(table.name()).map(drop),
     ] {
         match answer {

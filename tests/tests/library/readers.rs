@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::clock::monotonic_ns;
 use common::{
-    Error, Publisher, Reader, Schema, Text, UntypedPublisher, UntypedReader, UntypedSubscriber,
+    Error, Publisher, Reader, RowBuf, Schema, Snapshot, Text, UntypedPublisher, UntypedReader,
+    UntypedSubscriber, Value,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tests::script::{Item, ItemKey};
@@ -352,6 +354,75 @@ fn typed_reader_converts_keys_and_rows_of_another_text_width() {
     assert_eq!(found, [Some(row), None]);
     assert!(matches!(reader.snapshot(&mut Vec::new()), Err(Error::TextTooLong { .. })));
     assert_eq!(reader.entry(&row.name).unwrap().unwrap().read().unwrap(), Some(row));
+    publisher.close().unwrap();
+}
+
+#[test]
+fn untyped_reader_with_an_expected_schema_converts_rows_and_refuses_another_schema() {
+    let table = Table::new("reader-expected");
+    let schema = |fields| Schema::parse(fields, None).unwrap();
+    let narrow = schema("name:text(8),value:u64");
+    let mut publisher = UntypedPublisher::builder(table.name(), narrow).open().unwrap();
+    let wide = schema("name:text(16),value:u64");
+    let reader = UntypedReader::builder(table.name()).schema(wide.clone()).open().unwrap();
+    let mut tx = publisher.begin();
+    tx.insert(b"short\0\0\0\x07\0\0\0\0\0\0\0").unwrap();
+    tx.commit().unwrap();
+    let key = wide.parse_key("short").unwrap();
+    let expected = b"short\0\0\0\0\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0";
+    let mut snapshot = Snapshot::default();
+    let mut check = |reader: &UntypedReader, rows| {
+        let mut row = [0; 3];
+        assert!(reader.get_into(&key, &mut row).unwrap());
+        assert_eq!(bytemuck::bytes_of(&row), expected);
+        reader.snapshot(&mut snapshot).unwrap();
+        assert_eq!(**snapshot.schema().unwrap(), wide);
+        assert_eq!((snapshot.len(), snapshot.stride()), (rows, 24));
+        assert!(snapshot.iter().any(|row| row.bytes() == expected));
+    };
+    check(&reader, 1);
+    let mut row = [0; 3];
+    assert!(!reader.get_into(&wide.parse_key("absent").unwrap(), &mut row).unwrap());
+
+    let wider = schema("name:text(24),value:u64");
+    let empty = RowBuf::new(Arc::new(wider.clone()));
+    let mut short = empty.clone();
+    short.set_text(0, "short").unwrap();
+    short.set(1, Value::U64(7)).unwrap();
+    publisher.reshape(wider, 10, [empty.bytes(), short.bytes()]).unwrap();
+    check(&reader, 2);
+    let following = UntypedReader::open(table.name()).unwrap();
+    assert!(matches!(
+        following.get_into(&[0; 24], &mut row),
+        Err(Error::WrongLength { what: "row", length: 24, expected: 32, .. })
+    ));
+
+    publisher.reshape(schema("id:u64"), 10, [[7; 8]]).unwrap();
+    assert!(matches!(reader.get_into(&key, &mut row), Err(Error::SchemaMismatch { .. })));
+    let other = UntypedSubscriber::builder(table.name()).schema(wide.clone()).open();
+    assert!(matches!(other, Err(Error::SchemaMismatch { .. })));
+    publisher.close().unwrap();
+}
+
+#[test]
+fn snapshots_reuse_their_memory_and_have_no_gaps() {
+    let table = Table::new("reader-snapshot");
+    let (mut publisher, reader) = open(&table);
+    let mut snapshot = Snapshot::default();
+    assert!(snapshot.schema().is_none() && snapshot.bytes().is_empty());
+    assert_eq!(snapshot.iter().len(), 0);
+    for (inserted, deleted) in [(0..1000, 0..0), (1000..1010, 130..300), (0..0, 0..130)] {
+        let rows: Vec<Item> = inserted.map(|number| Item::new(key(number), 7)).collect();
+        let deleted: Vec<ItemKey> = deleted.map(key).collect();
+        let version = commit(&mut publisher, &rows, &deleted);
+        assert_eq!(reader.untyped().snapshot(&mut snapshot).unwrap(), version);
+        let mut typed = Vec::new();
+        reader.snapshot(&mut typed).unwrap();
+        assert_eq!((snapshot.len(), snapshot.version()), (typed.len(), version));
+        assert_eq!(snapshot.bytes(), bytemuck::cast_slice::<_, u8>(&typed));
+        assert_eq!(snapshot.iter().len(), typed.len());
+        assert_eq!(snapshot.bytes().as_ptr() as usize % 64, 0);
+    }
     publisher.close().unwrap();
 }
 

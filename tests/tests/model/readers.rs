@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::bytemuck::{bytes_of, pod_read_unaligned};
-use common::{Cause, Change, Error, Result, Row, RowBuf, RowRef, Subscriber, UntypedSubscriber};
+use common::{Cause, Change, Error, Result, Row, RowRef, Snapshot, Subscriber, UntypedSubscriber};
 use tests::model::operation::Who;
 use tests::model::reference::{History, Observed};
 use tests::model::shape::Shape;
@@ -70,8 +70,9 @@ impl Reads for UntypedSubscriber {
         Ok(row.map(|row| row.bytes().to_vec()))
     }
     fn snapshot(&self) -> Result<(u64, Vec<Vec<u8>>)> {
-        let (version, rows) = self.snapshot()?;
-        Ok((version, rows.iter().map(|row: &RowBuf| row.bytes().to_vec()).collect()))
+        let mut snapshot = Snapshot::default();
+        let version = self.snapshot(&mut snapshot)?;
+        Ok((version, snapshot.iter().map(|row| row.bytes().to_vec()).collect()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::{Error, UntypedSubscriber};
+use common::{Error, Snapshot, UntypedSubscriber};
 use nix::sys::signal::Signal;
 use tests::model::operation::{After, Operation, Reply};
 use tests::model::performer::Performer;
@@ -177,11 +177,12 @@ fn look(name: &str, racing: &AtomicUsize, is_over: &AtomicBool, seen: &mut Vec<O
         Err(error) => panic!("a racing reader cannot attach: {error}"),
     };
     let shape = Shape::of(table.schema());
+    let mut snapshot = Snapshot::default();
     for _ in 0..SNAPSHOTS {
-        let snapshot = table.snapshot();
-        let (version, rows) =
-            snapshot.unwrap_or_else(|error| panic!("a racing reader gets no snapshot: {error}"));
-        let rows = rows.iter().map(|row| (shape.number(row.bytes()), row.bytes().to_vec()));
+        let version = table
+            .snapshot(&mut snapshot)
+            .unwrap_or_else(|error| panic!("a racing reader gets no snapshot: {error}"));
+        let rows = snapshot.iter().map(|row| (shape.number(row.bytes()), row.bytes().to_vec()));
         let rows = rows.collect();
         let new = Observed { version, shape, rows };
         if seen.last() != Some(&new) {

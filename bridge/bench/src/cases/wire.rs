@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use common::UntypedReader;
+use common::{Snapshot, UntypedReader};
 
 use super::Case;
 use crate::figure::{Figure, Unit};
@@ -70,8 +70,9 @@ fn run(_: &Size) -> Result<Vec<Figure>> {
 
 /// Returns the bytes of all links of a bridge.
 fn link_bytes(links: &UntypedReader) -> Result<u64> {
-    let (_, rows) = links.snapshot()?;
-    let bytes = rows.iter().map(|row| match row.as_ref().field("bytes") {
+    let mut rows = Snapshot::default();
+    links.snapshot(&mut rows)?;
+    let bytes = rows.iter().map(|row| match row.field("bytes") {
         Some(common::Value::U64(bytes)) => bytes,
         _ => 0,
     });
