@@ -199,7 +199,7 @@ pub fn condition(current: &OsStr) -> Vec<CompletionCandidate> {
     }
     let begun = begun.trim_start_matches(['\'', '"']);
     let quote = if has_quote { "" } else { "'" };
-    let operators = ["=", "!=", "<", "<=", ">", ">=", "contains", "starts", "in"];
+    let operators = ["=", "!=", "<", "<=", ">", ">=", "contains", "starts", "like", "~", "in"];
     let with_operators = |field: CompletionCandidate| {
         operators.map(|operator| {
             let value = format!("{quote}{} {operator}", field.get_value().display());

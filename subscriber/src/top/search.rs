@@ -65,7 +65,7 @@ impl Search {
 }
 
 fn begins_with_field(text: &str, schema: &Schema) -> bool {
-    let ends = |letter: char| letter.is_whitespace() || "=!<>".contains(letter);
+    let ends = |letter: char| letter.is_whitespace() || "=!<>~".contains(letter);
     let name = text.find(ends).map(|end| &text[..end]);
     name.is_some_and(|name| schema.field(name).is_some())
 }

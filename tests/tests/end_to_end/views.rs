@@ -44,6 +44,8 @@ fn get_applies_fields_filter_sort_and_limit() {
     let cheap =
         csv(&table, &["--fields", "name", "--where", "price<=3", "--where", "name contains n"]);
     assert_eq!(cheap, "name\nnine\n");
+    let joined = "id > 9 or name in (one, 'two') and not price > 5";
+    assert_eq!(csv(&table, &["--fields", "id", "--where", joined]), "id\n2\n10\n");
     let none = csv(&table, &["--where", "price < 0"]);
     assert_eq!(none, "id,name,price\n");
     let keys = csv(&table, &["9", "2", "1", "--fields", "id"]);
@@ -108,6 +110,8 @@ fn errors_mark_the_wrong_part_of_arguments() {
         ),
         (["--where", "prise > 1"], "id, name, price", "  ^^^^^"),
         (["--where", "price"], "operator is missing", "       ^"),
+        (["--where", "name = one or two"], "operator is missing", "                   ^"),
+        (["--where", "name = one two"], "quote a value of several words", "             ^^^"),
         (["--fields", "id,nam"], "no field \"nam\"", "     ^^^"),
         (["--sort", "id:up"], "is not an order", "  ^^^^^"),
         (["--format=csv", "x"], "the key is id:u64", "  ^"),
