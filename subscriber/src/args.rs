@@ -14,7 +14,7 @@ pub struct TableArgs {
     pub name: String,
 
     /// Only the rows with these keys. A key's fields are joined by commas and quoted as in CSV: 7
-    /// "a, b",-5 "" 10.0.0.0/8
+    /// "a, b",-5 "" 10.0.0.0/8. The first fields of a key select all rows whose keys begin with them
     ///
     /// The shell removes its own quotes: write '"a, b",-5'. Quote a KEY that begins with a minus
     /// and is more than a number: '"-5",a' (or write it after --, except with watch).

@@ -2,26 +2,31 @@
 
 use std::ops::Range;
 
-use common::{Error, Field, RowRef, Schema, UntypedSubscriber};
-use indexmap::IndexSet;
+use common::{Error, Field, RowRef, Schema};
+use indexmap::IndexMap;
 
 use super::diagnostic::wrong;
 use cli::CliError;
 
-/// The parsed KEY arguments. Without any, every row is selected.
+/// The parsed KEY arguments. Without any, every row is selected. Each is a key, or the first fields
+/// of keys.
 pub struct Keys {
-    keys: IndexSet<Vec<u8>>,
+    /// The text of each KEY by the bytes with which its keys begin.
+    keys: IndexMap<Vec<u8>, String>,
+    /// True if each KEY is a whole key.
+    are_whole: bool,
 }
 
 impl Keys {
     /// Parses `texts` as keys of `schema`. Duplicates are dropped.
     pub fn parse(texts: &[String], schema: &Schema) -> Result<Self, CliError> {
-        let parse = |text: &String| {
-            let key = schema.parse_key(text);
-            key.map_err(|error| refusal(text, schema, &error))
+        let parse = |text: &String| match schema.parse_key_prefix(text) {
+            Ok(key) => Ok((key, text.clone())),
+            Err(error) => Err(refusal(text, schema, &error)),
         };
-        let keys = texts.iter().map(parse).collect::<Result<_, _>>()?;
-        Ok(Self { keys })
+        let keys: IndexMap<Vec<u8>, String> = texts.iter().map(parse).collect::<Result<_, _>>()?;
+        let are_whole = keys.keys().all(|key| key.len() == schema.key_size());
+        Ok(Self { keys, are_whole })
     }
 
     /// Returns true if there are no KEYs, so that every row is selected.
@@ -29,19 +34,29 @@ impl Keys {
         self.keys.is_empty()
     }
 
-    /// Returns the keys in canonical bytes.
-    pub fn bytes(&self) -> Vec<&[u8]> {
-        self.keys.iter().map(Vec::as_slice).collect()
+    /// Returns true if each KEY is a whole key.
+    pub fn are_whole(&self) -> bool {
+        self.are_whole
     }
 
-    /// Returns the selected rows of the local copy, in the order of the KEYs.
-    pub fn rows<'s>(&self, table: &'s UntypedSubscriber) -> impl Iterator<Item = RowRef<'s>> {
-        self.keys.iter().filter_map(|key| table.get(key))
+    /// Returns the texts of the KEYs, with the bytes with which their keys begin.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &str)> {
+        self.keys.iter().map(|(key, text)| (key.as_slice(), text.as_str()))
     }
 
     /// Returns true if the row is selected.
     pub fn has(&self, row: RowRef<'_>) -> bool {
-        self.is_empty() || self.keys.contains(&row.key().to_bytes())
+        self.is_empty() || !self.of_row(row).is_empty()
+    }
+
+    /// Returns the indices of the KEYs that select the row.
+    pub fn of_row(&self, row: RowRef<'_>) -> Vec<usize> {
+        let key = row.key().to_bytes();
+        if self.are_whole {
+            return self.keys.get_index_of(&key).into_iter().collect();
+        }
+        let begins = self.keys.keys().enumerate();
+        begins.filter(|(_, begin)| key.starts_with(begin)).map(|(index, _)| index).collect()
     }
 }
 
@@ -56,12 +71,10 @@ fn refusal(text: &str, schema: &Schema, error: &Error) -> CliError {
         _ => None,
     };
     let (what, at) = match wrong_field {
-        _ if cells.len() != fields.len() => {
-            // Points at the surplus values, or at the end if values are missing.
-            let surplus = cells.get(fields.len());
-            let start = surplus.map_or(text.len(), |cell| cell.start);
-            let (found, expected) = (cells.len(), fields.len());
-            (format!("number of values: {found} instead of {expected}"), start..text.len())
+        _ if cells.len() > fields.len() => {
+            let (found, most) = (cells.len(), fields.len());
+            let surplus = cells[most].start..text.len();
+            (format!("number of values: {found} instead of {most}"), surplus)
         }
         Some(index) => (error.to_string(), cells[index].clone()),
         None => ("a quote is not closed, or not doubled".to_owned(), 0..text.len()),
@@ -120,9 +133,8 @@ mod tests {
             ("x,300,::/0", "field \"id\" cannot hold \"300\"", "  ^^^"),
             ("\"a,b,c\",1,::/0", "5 bytes", "^^^^^^^"),
             ("x,1,10.0.0.0", "a network such as", "    ^^^^^^^^"),
-            ("x,1", "2 instead of 3", "   ^"),
             ("x,1,::/0,y,z", "5 instead of 3", "         ^^^"),
-            ("\"x", "1 instead of 3", "  ^"),
+            ("\"x", "a quote is not closed", "^^"),
         ] {
             let failure = Keys::parse(&[text.to_owned()], &schema).err().unwrap();
             let message = failure.to_string();
@@ -140,7 +152,7 @@ mod tests {
             ["-5,a,10.0.0.0/8", "7,\"\",::/0", "0,\"a,b\",10.0.0.0/8", "1,\"say \"\"x\"\"\",::/0"]
         {
             let keys = Keys::parse(&[text.to_owned(), text.to_owned()], &schema).unwrap();
-            let back: Vec<String> = keys.bytes().iter().map(|key| schema.format_key(key)).collect();
+            let back: Vec<String> = keys.iter().map(|(key, _)| schema.format_key(key)).collect();
             assert_eq!(back, [text]);
         }
     }

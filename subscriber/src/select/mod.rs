@@ -73,7 +73,6 @@ pub struct Request {
 }
 
 /// The rows of the KEYs.
-#[derive(Default)]
 pub struct FoundRows {
     pub rows: Vec<RowBuf>,
     /// KEYs without a row.
@@ -139,46 +138,66 @@ impl View {
     }
 
     /// Returns the view's rows in the local copy: sorted if `--sort` is given, else in the order of
-    /// the KEYs, else by key.
+    /// the KEYs if these are whole keys, else by key.
     pub fn rows<'s>(&'s self, table: &'s UntypedSubscriber) -> Vec<Shown<'s>> {
-        let matches = |row: &RowRef<'s>| self.filter.matches(*row);
-        let rows: Vec<RowRef<'s>> = match self.keys.is_empty() {
-            true => table.iter().filter(matches).collect(),
-            false => self.keys.rows(table).filter(matches).collect(),
+        let rows: Vec<RowRef<'s>> = match self.reads_all() {
+            true => table.iter().filter(|row| self.has(*row)).collect(),
+            false => {
+                let rows = self.keys.iter().filter_map(|(key, _)| table.get(key));
+                rows.filter(|row| self.filter.matches(*row)).collect()
+            }
         };
         self.arrange(rows)
     }
 
+    /// Returns true if the view's rows are found by reading all rows, and not by their keys.
+    fn reads_all(&self) -> bool {
+        self.keys.is_empty() || !self.keys.are_whole()
+    }
+
     /// Sorts rows and selects their fields.
     pub fn arrange<'s>(&'s self, mut rows: Vec<RowRef<'s>>) -> Vec<Shown<'s>> {
-        if self.keys.is_empty() || !self.order.is_by_key() {
+        if self.reads_all() || !self.order.is_by_key() {
             rows.sort_by_cached_key(|row| self.order.key(*row));
         }
         rows.into_iter().map(|row| self.projection.show(row)).collect()
     }
 
-    /// Looks the KEYs up in shared memory, as of one version. Returns `None` if the table has
-    /// another schema by now.
+    /// Reads the rows of the KEYs in shared memory, as of one version. Returns `None` if the table
+    /// has another schema by now.
     pub fn read(&self, table: &UntypedReader) -> Result<Option<FoundRows>, Error> {
-        let (keys, schema) = (self.keys.bytes(), self.schema());
-        let mut rows = Vec::with_capacity(keys.len());
-        let is_of_view = |row: &RowRef<'_>| Arc::ptr_eq(row.schema(), schema);
-        table.get_many(&keys, |_, row| {
-            let row = row.filter(is_of_view);
-            rows.push(row.map(|row| RowBuf::from_bytes(Arc::clone(schema), row.bytes())));
-        })?;
+        let (schema, mut rows) = (self.schema(), Vec::new());
+        let mut exist = vec![false; self.keys.iter().len()];
+        let mut match_where = exist.clone();
+        let mut keep = |row: RowRef<'_>| {
+            if !Arc::ptr_eq(row.schema(), schema) {
+                return;
+            }
+            let (keys, matches) = (self.keys.of_row(row), self.filter.matches(row));
+            if matches && !keys.is_empty() {
+                rows.push(row.to_buf());
+            }
+            for key in keys {
+                exist[key] = true;
+                match_where[key] |= matches;
+            }
+        };
+        if self.keys.are_whole() {
+            let keys: Vec<&[u8]> = self.keys.iter().map(|(key, _)| key).collect();
+            table.get_many(&keys, |_, row| row.into_iter().for_each(&mut keep))?;
+        } else {
+            table.for_each(keep)?;
+        }
         if !Arc::ptr_eq(&table.schema()?, schema) {
             return Ok(None);
         }
-        let mut found = FoundRows::default();
-        for (key, row) in keys.iter().zip(rows) {
-            match row.transpose()? {
-                None => found.missing.push(schema.format_key(key)),
-                Some(row) if self.filter.matches(row.as_ref()) => found.rows.push(row),
-                Some(_) => found.unmatched.push(schema.format_key(key)),
-            }
-        }
-        Ok(Some(found))
+        let texts = |is_listed: &dyn Fn(usize) -> bool| {
+            let texts = self.keys.iter().enumerate().filter(|(key, _)| is_listed(*key));
+            texts.map(|(_, (_, text))| text.to_owned()).collect()
+        };
+        let missing = texts(&|key| !exist[key]);
+        let unmatched = texts(&|key| exist[key] && !match_where[key]);
+        Ok(Some(FoundRows { rows, missing, unmatched }))
     }
 
     /// Reads the bytes of all rows that match the conditions, without gaps and in no particular

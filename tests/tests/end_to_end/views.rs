@@ -99,6 +99,35 @@ fn get_of_key_that_does_not_match_fails() {
 }
 
 #[test]
+fn first_fields_of_a_key_select_all_rows_whose_keys_begin_with_them() {
+    let table = Table::new("view-part");
+    let fields = "host:text(8),port:u16,up:bool";
+    let mut serving = Serving::start(table.name(), fields, &["--key", "host,port"]);
+    serving.publish([
+        r#"{"op":"begin"}"#,
+        r#"{"host":"b","port":9,"up":true}"#,
+        r#"{"host":"a","port":10,"up":true}"#,
+        r#"{"host":"a","port":9,"up":false}"#,
+        r#"{"host":"ab","port":9,"up":true}"#,
+        r#"{"op":"commit"}"#,
+    ]);
+    let keys = &["--fields", "host,port"];
+    let rows = |arguments: &[&str]| csv(&table, &[keys, arguments].concat());
+    assert_eq!(rows(&["a"]), "host,port\na,9\na,10\n");
+    assert_eq!(rows(&["b", "a", "a,9"]), "host,port\na,9\na,10\nb,9\n");
+    assert_eq!(rows(&["a", "--where", "up = true"]), "host,port\na,10\n");
+    assert_eq!(rows(&["b,9", "a,9"]), "host,port\nb,9\na,9\n");
+    let (_, stderr) = get(&table, &["a", "x"], 1);
+    assert!(stderr.contains("no key x"), "{stderr}");
+    let (_, stderr) = get(&table, &["a,9", "b", "--where", "up = false"], 1);
+    assert!(stderr.contains("does not hold") && stderr.contains("for key b"), "{stderr}");
+    let watch = ["watch", table.name(), "a", "--once", "--format", "csv"];
+    let (stdout, _) = Process::run(subscriber().args(watch), 0);
+    let rows = "version,op,host,port,up\n2,create,a,9,false\n2,create,a,10,true\n";
+    assert_eq!(stdout, rows);
+}
+
+#[test]
 fn errors_mark_the_wrong_part_of_arguments() {
     let table = Table::new("view-wrong");
     let _serving = serving(&table);

@@ -6,7 +6,7 @@ use serde_json::Map;
 
 use super::{Field, Schema};
 use crate::row::value::{in_field, refused};
-use crate::{KeyRef, Result, Value};
+use crate::{Error, KeyRef, Result, Value};
 
 impl Schema {
     /// Parses a key: the key's fields in order, joined by commas, quoted as in CSV if they contain
@@ -25,16 +25,37 @@ impl Schema {
     /// [`Error::TextTooLong`](crate::Error::TextTooLong) if a field cannot hold its part, or if the
     /// number of parts differs from that of the key's fields.
     pub fn parse_key(&self, text: &str) -> Result<Vec<u8>> {
-        let Some(cells) = split(text).filter(|cells| cells.len() == self.key.len()) else {
-            let how = format!(
-                "the key is {}: give its {} values, joined by commas and quoted as in CSV",
-                self.key_names(),
-                self.key.len()
-            );
-            return Err(refused("key", &format!("{text:?}"), how));
+        let key = self.parse_key_prefix(text)?;
+        if key.len() < self.key_size { Err(self.wrong_cells(text)) } else { Ok(key) }
+    }
+
+    /// Parses the first fields of a key, in the form of [`parse_key`](Self::parse_key). Returns the
+    /// bytes with which the keys with these fields begin.
+    ///
+    /// ```
+    /// let schema = common::Schema::parse("host:text(4),port:u16", Some("host,port"))?;
+    /// assert_eq!(schema.parse_key_prefix("a")?, b"a\0\0\0");
+    /// assert_eq!(schema.parse_key_prefix("a,7")?, schema.parse_key("a,7")?);
+    /// # Ok::<(), common::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`parse_key`](Self::parse_key), the last one only if there are too many parts.
+    pub fn parse_key_prefix(&self, text: &str) -> Result<Vec<u8>> {
+        let Some(cells) = split(text).filter(|cells| cells.len() <= self.key.len()) else {
+            return Err(self.wrong_cells(text));
         };
-        let mut cells = cells.iter();
-        self.encode_key(|field| Value::parse(field.kind, cells.next().expect("a cell per field")))
+        let cells = self.key_fields().zip(&cells);
+        self.encode_key(cells.map(|(field, cell)| (field, Value::parse(field.kind, cell))))
+    }
+
+    fn wrong_cells(&self, text: &str) -> Error {
+        let how = format!(
+            "the key is {}: give its {} values, joined by commas and quoted as in CSV",
+            self.key_names(),
+            self.key.len()
+        );
+        refused("key", &format!("{text:?}"), how)
     }
 
     /// Formats a key in the form of [`Schema::parse_key`].
@@ -51,27 +72,29 @@ impl Schema {
     /// [`Error::TextTooLong`](crate::Error::TextTooLong) if a field is missing or cannot hold its
     /// value.
     pub fn key_from_json(&self, object: &Map<String, serde_json::Value>) -> Result<Vec<u8>> {
-        self.encode_key(|field| match object.get(&field.name) {
-            Some(json) => Value::from_json(field.kind, json),
-            None => {
-                let reason = "it is missing, and every field of the key is required";
-                Err(refused(&field.name, "nothing", reason))
-            }
-        })
+        self.encode_key(self.key_fields().map(|field| {
+            let value = match object.get(&field.name) {
+                Some(json) => Value::from_json(field.kind, json),
+                None => {
+                    let reason = "it is missing, and every field of the key is required";
+                    Err(refused(&field.name, "nothing", reason))
+                }
+            };
+            (field, value)
+        }))
     }
 
-    /// Encodes a key from the values that `value` returns for its fields.
+    /// Encodes the first fields of a key, which come with their values.
     fn encode_key<'v>(
         &self,
-        mut value: impl FnMut(&Field) -> Result<Value<'v>>,
+        values: impl Iterator<Item = (&'v Field, Result<Value<'v>>)>,
     ) -> Result<Vec<u8>> {
-        let mut key = vec![0; self.key_size];
-        let mut rest = key.as_mut_slice();
-        for field in self.key_fields() {
-            let (out, after) = rest.split_at_mut(field.kind.size());
-            let encoded = value(field).and_then(|value| value.encode(field.kind, out));
+        let mut key = Vec::with_capacity(self.key_size);
+        for (field, value) in values {
+            let start = key.len();
+            key.resize(start + field.kind.size(), 0);
+            let encoded = value.and_then(|value| value.encode(field.kind, &mut key[start..]));
             in_field(&field.name, encoded)?;
-            rest = after;
         }
         Ok(key)
     }
@@ -114,7 +137,6 @@ pub(crate) fn quoted(cell: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Error;
 
     #[test]
     fn lines_are_split_as_csv() {
