@@ -3,7 +3,8 @@
 use clap_complete::ArgValueCompleter;
 use cli::complete;
 
-use crate::format::Format;
+use crate::format::{Format, Printer};
+use crate::output::Output;
 use crate::select::Selection;
 
 /// A table, some of its rows, and how to print them.
@@ -27,6 +28,17 @@ pub struct TableArgs {
     /// Output format. With watch, csv has the columns version, op and the row's fields (the old
     /// row's for a delete), and a new header line when these change; json needs --once or
     /// --count
-    #[arg(long, value_enum, default_value_t = Format::Table)]
+    #[arg(short = 'o', long, visible_alias = "output", value_enum, default_value_t = Format::Table)]
     pub format: Format,
+
+    /// Print no line of names (table, csv and tsv)
+    #[arg(long)]
+    pub no_header: bool,
+}
+
+impl TableArgs {
+    /// Returns the printer of the output.
+    pub fn printer(&self, output: Output) -> Box<dyn Printer> {
+        self.format.printer(output, !self.no_header)
+    }
 }

@@ -1,16 +1,19 @@
 //! `get`: prints the table, or some of its rows, once.
 
-use std::time::Duration;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use clap::value_parser;
+use clap_complete::ArgValueCompleter;
 use common::{Error, Open, OpenOptions, PublisherState, RowBuf, RowRef, UntypedReader};
 
 use crate::args::TableArgs;
 use crate::attach::{self, Waking, attach, attach_when_published, retry};
 use crate::format::Format;
-use crate::output::Output;
-use crate::select::{Request, Shown, View};
-use cli::{CliError, Shutdown, duration, status};
+use crate::output::{self, Output};
+use crate::select::{Aggregation, Projection, Request, Shown, View};
+use cli::{CliError, Shutdown, complete, duration, status};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -21,25 +24,56 @@ pub struct Args {
     #[arg(short = 'n', long, value_name = "N", value_parser = value_parser!(u64))]
     pub limit: Option<u64>,
 
-    /// Wait up to this time for the table: 300ms, 2s
+    /// Skip the first N rows
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64))]
+    pub offset: Option<u64>,
+
+    /// Print bare values, one row per line, separated by tabs, without names or quotes
+    #[arg(long)]
+    pub raw: bool,
+
+    /// Print only the number of rows
+    #[arg(long)]
+    pub count: bool,
+
+    /// Print totals instead of rows, to which --fields and --sort then apply: count, sum(FIELD), min(FIELD), max(FIELD), avg(FIELD)
+    #[arg(long, value_name = "TOTAL,…")]
+    pub aggregate: Option<String>,
+
+    /// Print the totals of each group of rows that have the same values of these fields
+    #[arg(long, value_name = "FIELD,…", requires = "aggregate", add = ArgValueCompleter::new(complete::fields))]
+    pub by: Option<String>,
+
+    /// Wait until the table has this version, which a script may know that has published it
+    #[arg(long, value_name = "VERSION", value_parser = value_parser!(u64))]
+    pub at_least_version: Option<u64>,
+
+    /// Wait up to this time for the table, and for --at-least-version: 300ms, 2s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
 }
 
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let target = &args.table;
-    let request = Request::new(&target.selection, &target.keys)?;
-    let table = open(UntypedReader::builder(&target.name), args, stop)?;
+    let mut request = Request::new(&target.selection, &target.keys)?;
+    if args.aggregate.is_some() {
+        request = request.of_groups();
+    }
+    let begun = Instant::now();
+    let mut table = open(UntypedReader::builder(&target.name), args, stop)?;
+    if let Some(version) = args.at_least_version {
+        wait_for(&mut table, version, args.timeout.map(|time| (begun, time)), stop)?;
+    }
     let mut view = request.view(&table.schema()?)?;
     warn_of_end(&target.name, table.publisher_state());
     if target.keys.is_empty() {
         let bytes = in_view(&mut view, &request, &table, |view| retry(|| view.read_all(&table)))?;
         let rows = bytes.chunks_exact(view.schema().row_size());
         let rows = rows.map(|row| RowRef::new(view.schema(), row)).collect::<Result<_, _>>()?;
-        return print(args, &view, view.arrange(rows), stop, output);
+        return print(args, &view, rows, stop, output);
     }
     let found = in_view(&mut view, &request, &table, |view| view.read(&table))?;
-    let rows = view.arrange(found.rows.iter().map(RowBuf::as_ref).collect());
+    let rows = found.rows.iter().map(RowBuf::as_ref).collect();
     print(args, &view, rows, stop, output)?;
     let name = &target.name;
     let message = match (found.missing.is_empty(), found.unmatched.is_empty()) {
@@ -78,18 +112,73 @@ fn open<T: Open>(options: OpenOptions<T>, args: &Args, stop: &Shutdown) -> Resul
     }
 }
 
+/// Waits until the table has a version. `limit` is a time, and the maximum time since then.
+fn wait_for(
+    table: &mut UntypedReader,
+    version: u64,
+    limit: Option<(Instant, Duration)>,
+    stop: &Shutdown,
+) -> Result<(), CliError> {
+    loop {
+        table.refresh()?;
+        if table.version()? >= version {
+            return Ok(());
+        }
+        let left = limit.map(|(begun, time)| time.saturating_sub(begun.elapsed()));
+        if left == Some(Duration::ZERO) {
+            let (name, found) = (table.name(), table.version()?);
+            let message = format!("timed out: table {name:?} has version {found}, not {version}");
+            return Err(CliError::new(1, message));
+        }
+        if output::wait(stop, &[table.as_fd()], left)? {
+            return Err(CliError::new(
+                1,
+                format!("interrupted while waiting for version {version}"),
+            ));
+        }
+    }
+}
+
 fn print(
     args: &Args,
     view: &View,
-    mut rows: Vec<Shown<'_>>,
+    rows: Vec<RowRef<'_>>,
+    stop: &Shutdown,
+    mut output: Output,
+) -> Result<(), CliError> {
+    if args.count {
+        return Ok(writeln!(output, "{}", rows.len())?);
+    }
+    let Some(aggregate) = &args.aggregate else {
+        return print_rows(args, view.projection(), view.arrange(rows), stop, output);
+    };
+    let by = args.by.as_deref();
+    let aggregation = Aggregation::parse(aggregate, by, &args.table.selection, view.schema())?;
+    let groups = aggregation.rows(rows)?;
+    let projection = aggregation.projection();
+    let groups = groups.iter().map(|row| projection.show(row.as_ref())).collect();
+    print_rows(args, projection, groups, stop, output)
+}
+
+fn print_rows(
+    args: &Args,
+    projection: &Projection,
+    rows: Vec<Shown<'_>>,
     stop: &Shutdown,
     output: Output,
 ) -> Result<(), CliError> {
-    let is_read_by_people = args.table.format == Format::Table && output.is_terminal();
-    let mut printer = args.table.format.printer(output);
-    let most = args.limit.and_then(|limit| usize::try_from(limit).ok());
-    rows.truncate(most.unwrap_or(usize::MAX));
-    let printed = printer.rows(view.projection(), &rows).and_then(|()| printer.flush());
+    let is_read_by_people = args.table.format == Format::Table && !args.raw && output.is_terminal();
+    let mut printer = match args.raw {
+        true => Format::Raw.printer(output, false),
+        false => args.table.printer(output),
+    };
+    let number = |number: Option<u64>, absent| {
+        number.map_or(absent, |number| usize::try_from(number).unwrap_or(usize::MAX))
+    };
+    let first = number(args.offset, 0).min(rows.len());
+    let most = number(args.limit, usize::MAX).min(rows.len() - first);
+    let rows = &rows[first..first + most];
+    let printed = printer.rows(projection, rows).and_then(|()| printer.flush());
     if printed.is_err() && stop.requested() {
         return Err(CliError::new(1, "interrupted: the output is cut short"));
     }

@@ -16,7 +16,7 @@ use crate::format::columns::{Column, Cut, write_table};
 use crate::format::line::Line;
 use crate::format::members::Members;
 use crate::format::terminal::{Palette, Width};
-use crate::format::{Format, csv_error, write_json};
+use crate::format::{Format, Lines, write_json};
 use crate::list::{self, publisher};
 use crate::output::Output;
 use cli::{CliError, complete};
@@ -47,9 +47,12 @@ pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
     match args.format {
         Format::Json => write_json(&mut out, &members(&table), true)?,
         Format::Jsonl => write_json(&mut out, &members(&table), false)?,
-        Format::Csv => {
+        Format::Csv | Format::Tsv | Format::Raw => {
             let members = serde_json::to_value(members(&table)).map_err(io::Error::from)?;
-            write_csv(&mut out, &members)?;
+            let mut lines = Lines::new(&mut out, args.format);
+            lines.line(["name", "value"])?;
+            write_members(&mut lines, "", &members)?;
+            lines.flush()?;
         }
         Format::Table => {
             let columns = width.columns();
@@ -195,7 +198,7 @@ fn write_text(
         ]
     };
     let lines: Vec<Vec<String>> = table.schema.fields().iter().map(line).collect();
-    cut.add(write_table(out, columns, &lines, palette.head, width)?);
+    cut.add(write_table(out, columns, &lines, Some(palette.head), width)?);
     let Some(subscribers) = table.subscribers.as_ref().ok().filter(|all| !all.is_empty()) else {
         return Ok(cut);
     };
@@ -214,7 +217,7 @@ fn write_text(
         vec![slot, pid, state(one).to_owned(), one.kind.to_owned(), one.seen.to_string(), behind]
     };
     let lines: Vec<Vec<String>> = subscribers.iter().map(line).collect();
-    cut.add(write_table(out, columns, &lines, palette.head, width)?);
+    cut.add(write_table(out, columns, &lines, Some(palette.head), width)?);
     Ok(cut)
 }
 
@@ -260,18 +263,7 @@ fn owner(table: &TableInfo) -> String {
 
 /// Writes a line for each member: its name, with the names of nested members joined by dots, and
 /// its value.
-fn write_csv(out: &mut impl Write, object: &Value) -> io::Result<()> {
-    let mut writer = csv::Writer::from_writer(out);
-    writer.write_record(["name", "value"]).map_err(csv_error)?;
-    write_members(&mut writer, "", object)?;
-    writer.flush()
-}
-
-fn write_members(
-    writer: &mut csv::Writer<impl Write>,
-    name: &str,
-    value: &Value,
-) -> io::Result<()> {
+fn write_members(lines: &mut Lines<impl Write>, name: &str, value: &Value) -> io::Result<()> {
     let nested = |member: &str| match name {
         "" => member.to_owned(),
         name => format!("{name}.{member}"),
@@ -279,12 +271,12 @@ fn write_members(
     match value {
         Value::Object(members) => members
             .iter()
-            .try_for_each(|(member, value)| write_members(writer, &nested(member), value)),
+            .try_for_each(|(member, value)| write_members(lines, &nested(member), value)),
         Value::Array(elements) => elements.iter().enumerate().try_for_each(|(index, value)| {
-            write_members(writer, &nested(&index.to_string()), value)
+            write_members(lines, &nested(&index.to_string()), value)
         }),
-        Value::String(text) => writer.write_record([name, text]).map_err(csv_error),
-        other => writer.write_record([name, &other.to_string()]).map_err(csv_error),
+        Value::String(text) => lines.line([name, text]),
+        other => lines.line([name, &other.to_string()]),
     }
 }
 
@@ -296,8 +288,11 @@ mod tests {
     fn names_of_nested_members_are_joined_by_dots() {
         let object = serde_json::json!({"b": 1.5, "a": {"list": [{"x": "p,q"}, 7], "none": []}});
         let mut out = Vec::new();
-        write_csv(&mut out, &object).unwrap();
-        let expected = "name,value\na.list.0.x,\"p,q\"\na.list.1,7\nb,1.5\n";
+        let mut lines = Lines::new(&mut out, Format::Csv);
+        write_members(&mut lines, "", &object).unwrap();
+        lines.flush().unwrap();
+        drop(lines);
+        let expected = "a.list.0.x,\"p,q\"\na.list.1,7\nb,1.5\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 }

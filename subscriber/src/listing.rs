@@ -9,7 +9,7 @@ pub use crate::format::Format;
 use crate::format::columns::{Column, Cut, write_table};
 pub use crate::format::members::Members;
 use crate::format::terminal::{Palette, Width};
-use crate::format::{csv_error, write_json};
+use crate::format::{Lines, write_json};
 pub use crate::output::Output;
 
 /// An element of a list. Unknown members are left out.
@@ -54,21 +54,20 @@ pub fn print(
                 if section.lines.iter().all(|line| line.last().is_some_and(String::is_empty)) {
                     names.pop();
                 }
-                cut.add(write_table(&mut out, names, &section.lines, palette.head, columns)?);
+                cut.add(write_table(&mut out, names, &section.lines, Some(palette.head), columns)?);
             }
             out.flush()?;
             cut.report(columns, "--format jsonl");
         }
         Format::Json => write_json(&mut out, &entries, true)?,
         Format::Jsonl => entries.iter().try_for_each(|one| write_json(&mut out, one, false))?,
-        Format::Csv => {
-            let mut writer = csv::Writer::from_writer(&mut out);
-            writer.write_record(names).map_err(csv_error)?;
+        Format::Csv | Format::Tsv | Format::Raw => {
+            let mut lines = Lines::new(&mut out, format);
+            lines.line(names)?;
             for one in entries {
-                let cells = names.iter().map(|name| one.text(name));
-                writer.write_record(cells).map_err(csv_error)?;
+                lines.line(names.iter().map(|name| one.text(name)))?;
             }
-            writer.flush()?;
+            lines.flush()?;
         }
     }
     Ok(out.flush()?)

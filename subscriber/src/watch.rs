@@ -74,7 +74,7 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     let time = args.timeout.filter(|_| args.count.is_some());
     let deadline = time.and_then(|time| begun.checked_add(time));
     let mut sink = match args.command.as_slice() {
-        [] => Sink::Print(target.format.printer(output)),
+        [] => Sink::Print(target.printer(output)),
         command => Sink::Run(Runner::new(command, stop, deadline), !args.postpone),
     };
     let builder = attach::builder(&target.name, target.selection.owner, &args.waking);

@@ -113,13 +113,13 @@ fn write_cells(
     Ok(shortened)
 }
 
-/// Writes names and lines, cut to `width` if it is known. Returns what was cut. The lines
-/// are iterated twice: to find the widths, and to write them.
+/// Writes the names in the style of `head`, if it is given, and lines, cut to `width` if it is
+/// known. Returns what was cut. The lines are iterated twice: to find the widths, and to write them.
 pub fn write_table<L>(
     out: &mut impl Write,
     mut columns: Vec<Column>,
     lines: L,
-    style: Style,
+    head: Option<Style>,
     width: Option<usize>,
 ) -> io::Result<Cut>
 where
@@ -131,10 +131,12 @@ where
         }
     }
     let left_out = width.map_or_else(Vec::new, |width| fit(&mut columns, width));
-    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    write!(out, "{style}")?;
-    write_cells(out, &columns, &names)?;
-    writeln!(out, "{style:#}")?;
+    if let Some(style) = head {
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        write!(out, "{style}")?;
+        write_cells(out, &columns, &names)?;
+        writeln!(out, "{style:#}")?;
+    }
     let mut cells = 0;
     for line in lines {
         cells += write_cells(out, &columns, line.as_ref())?;
@@ -259,7 +261,7 @@ mod tests {
         let lines =
             [["日本", "7", "x"], ["a", "1000", "yy"]].map(|line| line.map(str::to_owned).to_vec());
         let mut out = Vec::new();
-        let cut = write_table(&mut out, columns(), &lines, Style::new(), None).unwrap();
+        let cut = write_table(&mut out, columns(), &lines, Some(Style::new()), None).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(text, "name     n  last\n日本     7  x\na     1000  yy\n");
         assert_eq!(cut, Cut::default());
@@ -275,7 +277,7 @@ mod tests {
         let lines = [["日本語日本語日本語", "much too long", "7"], ["b", "short", "1234567"]];
         let lines = lines.map(|line| line.map(str::to_owned).to_vec());
         let mut out = Vec::new();
-        let cut = write_table(&mut out, columns, &lines, Style::new(), Some(34)).unwrap();
+        let cut = write_table(&mut out, columns, &lines, Some(Style::new()), Some(34)).unwrap();
         let text = String::from_utf8(out).unwrap();
         let expected = [
             "name             a long …        n",

@@ -17,7 +17,7 @@ pub mod members;
 mod table;
 pub mod terminal;
 
-pub use csv::io_error as csv_error;
+pub use csv::Lines;
 pub use json::{Json, write_json};
 use terminal::{Palette, Width};
 
@@ -32,6 +32,11 @@ pub enum Format {
     Jsonl,
     /// Comma-separated values with a header line
     Csv,
+    /// Tab-separated values with a header line; \t, \n, \r and \\ within a cell are escaped
+    Tsv,
+    /// Tab-separated bare values
+    #[value(skip)]
+    Raw,
 }
 
 pub trait Printer {
@@ -55,9 +60,9 @@ pub trait Printer {
 }
 
 impl Format {
-    pub(crate) fn printer(self, output: Output) -> Box<dyn Printer> {
+    pub(crate) fn printer(self, output: Output, has_header: bool) -> Box<dyn Printer> {
         let (palette, width) = (Palette::of(&output), Width::of(&output));
-        self.printer_to(output.buffered(), palette, width)
+        self.printer_to(output.buffered(), palette, width, has_header)
     }
 
     fn printer_to<'a>(
@@ -65,12 +70,14 @@ impl Format {
         out: impl Write + 'a,
         palette: Palette,
         width: Width,
+        has_header: bool,
     ) -> Box<dyn Printer + 'a> {
         match self {
-            Format::Table => Box::new(table::Table::new(out, palette, width)),
+            Format::Table => Box::new(table::Table::new(out, palette, width, has_header)),
             Format::Json => Box::new(Json::array(out)),
             Format::Jsonl => Box::new(Json::lines(out)),
-            Format::Csv => Box::new(csv::Csv::new(out)),
+            Format::Csv | Format::Tsv => Box::new(csv::Csv::new(out, self, has_header)),
+            Format::Raw => Box::new(csv::Csv::new(out, self, false)),
         }
     }
 }

@@ -25,6 +25,7 @@ pub struct Table<W> {
     out: W,
     palette: Palette,
     width: Width,
+    has_header: bool,
     version_width: usize,
     key_width: usize,
     /// True if it was reported that lines of changes are cut.
@@ -32,8 +33,16 @@ pub struct Table<W> {
 }
 
 impl<W: Write> Table<W> {
-    pub fn new(out: W, palette: Palette, width: Width) -> Self {
-        Self { out, palette, width, version_width: 0, key_width: 0, is_cut_reported: false }
+    pub fn new(out: W, palette: Palette, width: Width, has_header: bool) -> Self {
+        Self {
+            out,
+            palette,
+            width,
+            has_header,
+            version_width: 0,
+            key_width: 0,
+            is_cut_reported: false,
+        }
     }
 
     /// Adds `field old → new` for each field that differs.
@@ -83,7 +92,7 @@ impl<W: Write> Printer for Table<W> {
             let values = row.values();
             values.map(|(_, value)| cell(&value).into_owned()).collect()
         });
-        let (columns, head) = (columns(projection), self.palette.head);
+        let (columns, head) = (columns(projection), self.has_header.then_some(self.palette.head));
         let cut = write_table(&mut self.out, columns, lines, head, width)?;
         self.out.flush()?;
         cut.report(width, "--fields, or --format csv");

@@ -29,7 +29,7 @@ fn rows() -> Vec<RowBuf> {
 
 fn printed(format: Format, print: impl Fn(&mut dyn Printer) -> io::Result<()>) -> String {
     let mut bytes = Vec::new();
-    let mut printer = format.printer_to(&mut bytes, Palette::default(), Width::of_test(None));
+    let mut printer = format.printer_to(&mut bytes, Palette::default(), Width::of_test(None), true);
     print(printer.as_mut()).unwrap();
     printer.flush().unwrap();
     drop(printer);
@@ -69,6 +69,17 @@ fn expected(row: &RowBuf) -> serde_json::Value {
 fn lines(text: &str) -> Vec<serde_json::Value> {
     assert!(text.is_empty() || text.ends_with('\n'));
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn cells_of_tsv_are_escaped_and_raw_ones_are_not() {
+    let schema = Arc::new(Schema::parse("id:u8,name:text(16)", None).unwrap());
+    let mut row = RowBuf::new(Arc::clone(&schema));
+    row.set_text(1, "a\tb\\\n\"c\"").unwrap();
+    let all = Projection::all(&schema);
+    let text = |format| printed(format, |printer| printer.rows(&all, &[all.show(row.as_ref())]));
+    assert_eq!(text(Format::Tsv), "id\tname\n0\ta\\tb\\\\\\n\"c\"\n");
+    assert_eq!(text(Format::Raw), "0\ta\tb\\\n\"c\"\n");
 }
 
 #[test]
@@ -196,8 +207,12 @@ fn lines_fit_the_terminal() {
     let shown: Vec<Shown<'_>> = rows.iter().map(|row| all.show(row.as_ref())).collect();
     for columns in [20, 40, 66, 80, 120] {
         let mut bytes = Vec::new();
-        let mut printer =
-            Format::Table.printer_to(&mut bytes, Palette::default(), Width::of_test(Some(columns)));
+        let mut printer = Format::Table.printer_to(
+            &mut bytes,
+            Palette::default(),
+            Width::of_test(Some(columns)),
+            true,
+        );
         printer.first(6, &all, &shown).unwrap();
         for pair in shown.windows(2) {
             let change = Change::Updated { old: pair[0], new: pair[1] };

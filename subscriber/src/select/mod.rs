@@ -15,12 +15,14 @@ use common::{
 
 use keys::Keys;
 
+mod aggregate;
 mod diagnostic;
 mod fields;
 mod filter;
 mod keys;
 mod sort;
 
+pub use aggregate::Aggregation;
 pub use fields::{Projection, Shown};
 pub use filter::{Condition, Filter};
 pub use sort::Order;
@@ -36,7 +38,7 @@ pub struct Selection {
     pub owner: Option<u32>,
 
     /// Only these fields, in this order: a,b,c. watch prints no update that changes none of them
-    #[arg(help_heading = HEADING, long, value_name = "FIELD,…", add = ArgValueCompleter::new(complete::fields))]
+    #[arg(help_heading = HEADING, short, long, visible_alias = "field", value_name = "FIELD,…", add = ArgValueCompleter::new(complete::fields))]
     pub fields: Option<String>,
 
     /// Only rows that match this condition; if given several times, rows must match all of them
@@ -105,6 +107,11 @@ impl Request {
     /// Replaces the order, in the syntax of `--sort`; `None` sorts by key.
     pub fn sorted(self, sort: Option<String>) -> Self {
         Self { sort, ..self }
+    }
+
+    /// Returns the request without order and fields, which are those of groups.
+    pub fn of_groups(self) -> Self {
+        Self { sort: None, fields: None, ..self }
     }
 
     pub fn sort(&self) -> Option<&str> {

@@ -71,7 +71,7 @@ impl Order {
 
 /// Appends a field's value. The length depends only on the field, so that later fields stay
 /// aligned.
-fn push(key: &mut Vec<u8>, field: &Field, is_descending: bool, row: RowRef<'_>) {
+pub(super) fn push(key: &mut Vec<u8>, field: &Field, is_descending: bool, row: RowRef<'_>) {
     let bytes = &row.bytes()[field.range()];
     let start = key.len();
     match field.kind() {

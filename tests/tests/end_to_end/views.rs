@@ -128,6 +128,48 @@ fn first_fields_of_a_key_select_all_rows_whose_keys_begin_with_them() {
 }
 
 #[test]
+fn get_prints_bare_values_counts_and_totals() {
+    let table = Table::new("view-totals");
+    let _serving = serving(&table);
+    let printed = |arguments: &[&str]| get(&table, arguments, 0).0;
+    assert_eq!(printed(&["2", "--field", "price", "--raw"]), "3\n");
+    assert_eq!(
+        printed(&["-f", "name,id", "-o", "tsv", "-n", "1", "--offset", "2"]),
+        "name\tid\nnine\t9\n"
+    );
+    assert_eq!(printed(&["-f", "id", "-o", "csv", "--no-header", "--offset", "9"]), "");
+    assert_eq!(printed(&["-f", "name", "--no-header", "-n", "1"]), "one\n");
+    assert_eq!(printed(&["--count"]), "4\n");
+    assert_eq!(printed(&["--count", "--where", "price = 3"]), "2\n");
+    let totals = printed(&["-o", "csv", "--aggregate", "count,max(id),sum(id),min(name)"]);
+    assert_eq!(totals, "count,max(id),sum(id),min(name)\n4,10,22,nine\n");
+    let groups = ["--aggregate", "count,max(id)", "--by", "name", "--where", "id < 3"];
+    let view = ["--sort", "max(id):desc", "-f", "name", "-o", "csv"];
+    assert_eq!(printed(&[&groups[..], &view].concat()), "name\ntwo\none\n");
+}
+
+#[test]
+fn get_waits_for_a_version() {
+    let table = Table::new("view-version");
+    let mut serving = serving(&table);
+    let version = common::inspect(table.name(), None).unwrap().version;
+    let (next, missing) = ((version + 1).to_string(), (version + 2).to_string());
+    let mut waiting = Process::start(subscriber().args([
+        "get",
+        table.name(),
+        "--count",
+        "--at-least-version",
+        &next,
+    ]));
+    serving.publish([r#"{"id":11,"name":"late","price":1}"#]);
+    waiting.ends_with(0);
+    assert_eq!(waiting.stdout(), "5\n");
+    let arguments = ["--at-least-version", &missing, "--timeout", "50ms"];
+    let (_, stderr) = get(&table, &arguments, 1);
+    assert!(stderr.contains(&format!("has version {next}, not {missing}")), "{stderr}");
+}
+
+#[test]
 fn errors_mark_the_wrong_part_of_arguments() {
     let table = Table::new("view-wrong");
     let _serving = serving(&table);
