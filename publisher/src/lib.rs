@@ -5,6 +5,7 @@
 //! - `serve`: opens a table and publishes the rows of a [`source`] in it until the program is
 //!   stopped;
 //! - `demo`: the same, next to a subscriber process in the same terminal;
+//! - `put`, `delete`, `load` ([`edit`]): change a table that has no live publisher;
 //! - `rm`: removes the objects of dead publishers.
 //!
 //! The program writes nothing to stdout except help, completions and man pages. Messages go to
@@ -16,6 +17,7 @@ use clap::{Parser, Subcommand};
 use cli::{CliError, Completions, Global, Manual};
 
 mod demo;
+mod edit;
 mod rm;
 mod serve;
 pub mod source;
@@ -54,6 +56,21 @@ enum Command {
     Serve(serve::args::Args),
     /// Publish this machine's processes and show them with a subscriber process, in one terminal
     Demo(demo::Args),
+    /// Insert or replace rows of a table that has no live publisher, and keep it
+    ///
+    /// The rows are committed together. The table is one that a publisher kept or left, or is
+    /// created if --fields is given; `publisher rm NAME` removes it.
+    ///
+    /// Example: publisher put limits '{"name":"cpu","max":80}' --fields 'name:text(16),max:u32'
+    Put(edit::PutArgs),
+    /// Delete rows of a table that has no live publisher, by their keys
+    ///
+    /// The rows are deleted together. If one of the keys has no row, nothing is deleted.
+    Delete(edit::DeleteArgs),
+    /// Replace the rows of a table that has no live publisher by those of a file, and keep it
+    ///
+    /// Short for: publisher serve NAME --from FILE --exit-at-eof --keep OPTIONS
+    Load(edit::LoadArgs),
     /// Remove the tables of dead publishers; refuses if the publisher is alive
     #[command(after_help = rm::HELP)]
     Rm(rm::Args),
@@ -86,6 +103,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
         None => cli::help::<Args>(EXAMPLE),
         Some(Command::Serve(serve)) => serve::run(&serve),
         Some(Command::Demo(demo)) => demo::run(demo),
+        Some(Command::Put(rows)) => edit::put(&rows),
+        Some(Command::Delete(keys)) => edit::delete(&keys),
+        Some(Command::Load(file)) => edit::load(file),
         Some(Command::Rm(remove)) => rm::run(&remove),
         Some(Command::Subscriber(child)) => demo::run_child(&child),
         Some(Command::Completions(shell)) => shell.run(&cli::command::<Args>()),

@@ -14,6 +14,8 @@ use crate::source::{
 use args::{Args, From};
 use metrics::Metered;
 
+pub use input::schema;
+
 pub mod args;
 mod input;
 mod metrics;

@@ -106,7 +106,11 @@ pub fn declared(args: &Args) -> Result<Schema, CliError> {
         let reason = "--from - needs --fields, such as --fields 'id:u64,name:text(32),price:f64'";
         return Err(CliError::new(2, reason));
     };
-    let key = args.key.as_deref();
+    schema(fields, args.key.as_deref())
+}
+
+/// Parses `--fields` and `--key`.
+pub fn schema(fields: &str, key: Option<&str>) -> Result<Schema, CliError> {
     Schema::parse(fields, key).map_err(|error| {
         let key = key.map_or(String::new(), |key| format!(" --key {key:?}"));
         CliError::new(2, format!("--fields {fields:?}{key}: {error}"))

@@ -3,6 +3,7 @@
 mod chain;
 mod command_line;
 mod documented;
+mod edit;
 mod endings;
 mod examples;
 mod exit_codes;
