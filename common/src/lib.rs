@@ -150,6 +150,8 @@ pub mod admin;
 #[cfg(not(loom))]
 pub mod clock;
 pub mod error;
+#[cfg(not(loom))]
+mod expiry;
 pub mod guide;
 #[cfg(not(loom))]
 mod identity;
@@ -180,6 +182,8 @@ pub use admin::{Kept, Swept, TableInfo, inspect, remove, remove_of, sweep, table
 pub use bytemuck;
 pub use derive::Row;
 pub use error::{Error, Result};
+#[cfg(not(loom))]
+pub use expiry::Expiry;
 pub use protocol::layout::LAYOUT_VERSION;
 #[cfg(not(loom))]
 pub use publisher::{

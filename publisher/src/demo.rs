@@ -72,7 +72,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
         }
     };
     let outcome =
-        publish(&mut publisher, &mut source, &stop, &mut Service::default(), |_, _| false);
+        publish(&mut publisher, &mut source, None, &stop, &mut Service::default(), |_, _| false);
     let closed = match outcome {
         Ok(()) => publisher.close().map_err(CliError::from),
         Err(SourceError::Input(failure)) => {

@@ -6,7 +6,7 @@ use cli::service::Service;
 use cli::{CliError, Shutdown, status};
 use common::publisher::MAINTENANCE_INTERVAL;
 use common::schema::Field;
-use common::{Error, PublisherState, Schema, UntypedPublisher};
+use common::{Error, Expiry, PublisherState, Schema, UntypedPublisher};
 
 use crate::source::{
     File, Follow, Neighbors, Processes, Progress, Routes, Source, SourceError, Stdin, file,
@@ -54,6 +54,18 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         tx.clear();
         tx.commit()?;
     }
+    let expiry = match (&args.expire, args.ttl) {
+        (Some(field), _) => Some(Expiry::at(&publisher, field)),
+        (None, Some(age)) => Some(Expiry::after(&publisher, age)),
+        (None, None) => None,
+    };
+    let expiry = match expiry.transpose() {
+        Ok(expiry) => expiry,
+        Err(error) => {
+            publisher.close()?;
+            return Err(error.into());
+        }
+    };
     let first_version = publisher.version();
     let mut has_read_all = false;
     let is_over = |publisher: &UntypedPublisher, progress| {
@@ -61,7 +73,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         has_read_all = progress != Progress::Waiting;
         args.exit_at_eof && has_read_all
     };
-    let outcome = publish(&mut publisher, source.as_mut(), &stop, &mut service, is_over);
+    let outcome = publish(&mut publisher, source.as_mut(), expiry, &stop, &mut service, is_over);
     let outcome = outcome.and_then(|()| {
         let ends_with_input = args.exit_at_eof && has_read_all;
         let shortfall = source.shortfall().filter(|_| ends_with_input);
@@ -152,12 +164,13 @@ fn source(
     Ok(Some(described))
 }
 
-/// Runs the publishing loop of every source: polls the source, maintains the table, and waits until
-/// the source, the timers or the stop signal need attention. Calls `is_over` in each turn. Returns
+/// Runs the publishing loop of every source: polls the source, deletes the rows that are due,
+/// maintains the table, and waits until the source, the timers or the stop signal need attention. Calls `is_over` in each turn. Returns
 /// when it returns true, or when the program is stopped.
 pub fn publish(
     publisher: &mut UntypedPublisher,
     source: &mut dyn Source,
+    mut expiry: Option<Expiry>,
     stop: &Shutdown,
     service: &mut Service,
     mut is_over: impl FnMut(&UntypedPublisher, Progress) -> bool,
@@ -166,6 +179,13 @@ pub fn publish(
     let (mut has_warned, mut has_reported_end) = (false, false);
     loop {
         let progress = source.poll(publisher)?;
+        if let Some(expiry) = &mut expiry {
+            match expiry.run(publisher) {
+                // The rows are deleted later.
+                Err(Error::Limit { .. } | Error::Outrun { .. }) | Ok(_) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         let has_ended = progress == Progress::Ended;
         if has_ended && !source.is_snapshot() {
             publisher.end_input();
@@ -193,7 +213,8 @@ pub fn publish(
             }
             has_warned = is_limited;
         }
-        let wanted = [source.due(), service.due()].into_iter().flatten();
+        let expires = expiry.as_ref().and_then(Expiry::next).map(|left| Instant::now() + left);
+        let wanted = [source.due(), service.due(), expires].into_iter().flatten();
         let due = wanted.fold(next_maintenance, Instant::min);
         let time = due.saturating_duration_since(Instant::now());
         if stop.wait_with(&source.descriptors(), Some(time)) {

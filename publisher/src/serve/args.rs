@@ -124,6 +124,14 @@ pub struct Args {
     #[arg(help_heading = SOURCE, long)]
     pub exit_at_eof: bool,
 
+    /// Delete each row at the time in this field, a timestamp; zero is never (`--from -` only)
+    #[arg(help_heading = TABLE, long, value_name = "FIELD")]
+    pub expire: Option<String>,
+
+    /// Delete each row this time after it was last written: 30s (`--from -` only)
+    #[arg(help_heading = TABLE, long, value_name = "TIME", value_parser = interval, conflicts_with = "expire")]
+    pub ttl: Option<Duration>,
+
     /// Start with an empty table even if an earlier publisher left rows
     #[arg(help_heading = TABLE, long)]
     pub clear: bool,

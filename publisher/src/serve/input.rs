@@ -23,6 +23,10 @@ pub fn check(args: &Args) -> Result<(), CliError> {
         ("--format", args.format.is_some()),
     ]));
     let reason = match (&args.from, format_name(args)) {
+        (from, _) if *from != From::Stdin && (args.expire.is_some() || args.ttl.is_some()) => Some(
+            "--expire and --ttl are for `--from -`: other sources say themselves which rows exist"
+                .to_owned(),
+        ),
         (From::Processes | From::Routes | From::Neighbors, _) => input_option.map(|option| {
             format!(
                 "{option} is for files and `--from -`: processes, routes and neighbors have their \

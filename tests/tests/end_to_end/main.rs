@@ -7,6 +7,7 @@ mod edit;
 mod endings;
 mod examples;
 mod exit_codes;
+mod expiry;
 mod file_input;
 mod file_signals;
 mod files;
