@@ -548,6 +548,32 @@ impl UntypedPublisher {
         UntypedTransaction { publisher: self }
     }
 
+    /// Continues the transaction that [`suspend`](UntypedTransaction::suspend) left. Without one,
+    /// begins a transaction.
+    ///
+    /// Bindings of other languages use this: their transactions cannot borrow the publisher.
+    /// Between the two calls, only `maintain` may be called.
+    ///
+    /// ```
+    /// # use common::{Schema, UntypedPublisher};
+    /// # fn main() -> common::Result<()> {
+    /// # let name = format!("doc-resume-{}", std::process::id());
+    /// let mut publisher = UntypedPublisher::open(&name, Schema::parse("id:u8", None)?)?;
+    /// let mut tx = publisher.begin();
+    /// tx.insert(&[1])?;
+    /// tx.suspend();
+    /// publisher.maintain()?;
+    /// let mut tx = publisher.resume();
+    /// tx.insert(&[2])?;
+    /// tx.commit()?;
+    /// assert_eq!(publisher.len(), 2);
+    /// # publisher.close()
+    /// # }
+    /// ```
+    pub fn resume(&mut self) -> UntypedTransaction<'_> {
+        UntypedTransaction { publisher: self }
+    }
+
     /// Replaces the table's schema, its capacity, or both, and all of its rows, atomically. A
     /// successor region takes the table's name. Subscribers move to it automatically and see the
     /// differences from the rows that they had. Later transactions may let the table grow beyond
@@ -984,6 +1010,13 @@ impl UntypedTransaction<'_> {
         rows: impl IntoIterator<Item = B>,
     ) -> Result<()> {
         self.publisher.table.replace_with(rows)
+    }
+
+    /// Ends the borrow of the publisher and keeps the changes staged, until
+    /// [`UntypedPublisher::resume`] continues the transaction or
+    /// [`begin`](UntypedPublisher::begin) discards it.
+    pub fn suspend(self) {
+        std::mem::forget(self);
     }
 
     /// Returns the number of staged changes.
