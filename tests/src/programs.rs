@@ -1,7 +1,7 @@
 //! The programs of this workspace, built during this run and located by the output of cargo.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -47,24 +47,44 @@ macro_rules! role {
     }};
 }
 
+/// Returns the folder of the libraries for C, `libtablecast.so` and `libtablecast.a`, which were
+/// built in the profile of these tests.
+///
+/// # Panics
+/// If they cannot be built.
+pub fn libraries() -> PathBuf {
+    let messages = build(&["--lib", "--examples"]);
+    let message = messages.iter().find(|message| message["target"]["name"] == "tablecast");
+    let file = message.and_then(|message| message["filenames"][0].as_str());
+    let folder = file.and_then(|file| Path::new(file).parent());
+    folder.unwrap_or_else(|| panic!("cargo built no libtablecast: {message:?}")).to_owned()
+}
+
 fn built(name: &str) -> PathBuf {
     static BUILT: OnceLock<HashMap<String, PathBuf>> = OnceLock::new();
-    let built = BUILT.get_or_init(build);
+    let built = BUILT.get_or_init(|| {
+        let messages = build(&["--examples", "--bin", "publisher", "--bin", "subscriber"]);
+        let executable = |message: &serde_json::Value| {
+            let name = message["target"]["name"].as_str()?.to_owned();
+            Some((name, PathBuf::from(message["executable"].as_str()?)))
+        };
+        messages.iter().filter_map(executable).collect()
+    });
     let path = built.get(name);
     path.unwrap_or_else(|| panic!("cargo built {built:?}, and no {name}")).clone()
 }
 
-/// Builds both programs and all examples in the profile of these tests. Older files in the target
-/// directory are never used.
+/// Builds some targets in the profile of these tests, and returns the messages of cargo. Older
+/// files in the target directory are never used.
 ///
 /// The whole workspace is named, so that crates get the same features as in `cargo test
 /// --workspace`, and are not compiled a second time.
-fn build() -> HashMap<String, PathBuf> {
+fn build(targets: &[&str]) -> Vec<serde_json::Value> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let output = inheriting(cargo)
         .args(["build", "--message-format=json-render-diagnostics"])
-        .args(["--workspace", "--examples", "--bin", "publisher", "--bin", "subscriber"])
-        .args(["--profile", profile()])
+        .args(["--workspace", "--profile", profile()])
+        .args(targets)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
@@ -73,13 +93,7 @@ fn build() -> HashMap<String, PathBuf> {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cargo cannot build the programs:\n{errors}");
     let messages = output.stdout.split(|byte| *byte == b'\n');
-    messages
-        .filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok())
-        .filter_map(|message| {
-            let name = message["target"]["name"].as_str()?.to_owned();
-            Some((name, PathBuf::from(message["executable"].as_str()?)))
-        })
-        .collect()
+    messages.filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
 fn profile() -> &'static str {

@@ -1,0 +1,60 @@
+//! Programs in C that read tables of these tests.
+
+use bytemuck::{Pod, Zeroable};
+use common::{Publisher, Row, Text};
+use tests::process::Process;
+use tests::table::Table;
+
+use crate::installed::{Check, Installed};
+
+/// A row of `programs/check.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable, Row)]
+#[repr(C)]
+struct Price {
+    #[row(key)]
+    instrument: u64,
+    name: Text<12>,
+    lots: u32,
+    bid: f64,
+}
+
+impl Price {
+    fn new(instrument: u64, bid: f64) -> Self {
+        let name = Text::new(&format!("number {instrument}")).unwrap();
+        Self { instrument, name, lots: 1, bid }
+    }
+}
+
+fn commit(publisher: &mut Publisher<Price>, rows: &[Price]) {
+    let mut tx = publisher.begin();
+    rows.iter().for_each(|row| tx.upsert(row).unwrap());
+    tx.commit().unwrap();
+}
+
+/// Publishes instruments 0 to 9, and starts a program on the table in each way, one after the other.
+fn with_prices(source: &str, test: impl Fn(Process, Publisher<Price>)) {
+    let Some(installed) = Installed::new() else { return };
+    for check in Check::ALL {
+        let table = Table::new("c-prices");
+        let mut publisher = Publisher::<Price>::builder(table.name()).open().unwrap();
+        let rows: Vec<Price> = (0..10).map(|id| Price::new(id, id as f64)).collect();
+        commit(&mut publisher, &rows);
+        if let Some(mut program) = installed.program(source, check) {
+            test(Process::start(program.arg(table.name())), publisher);
+        }
+    }
+}
+
+#[test]
+fn reader_reads_rows_and_waits() {
+    with_prices("tests/bindings/programs/reader.c", |mut program, mut publisher| {
+        for bid in [9.5, 10.5] {
+            assert_eq!(program.line(), "ready");
+            commit(&mut publisher, &[Price::new(10, bid)]);
+        }
+        assert_eq!(program.line(), "ready");
+        publisher.close().unwrap();
+        assert_eq!(program.line(), "done");
+        program.ends_with(0);
+    });
+}
