@@ -3,6 +3,7 @@
 use bytemuck::{Pod, Zeroable};
 use common::{Publisher, Row, Text};
 use tests::process::Process;
+use tests::published::Published;
 use tests::table::Table;
 
 use crate::installed::{Check, Installed};
@@ -25,6 +26,14 @@ impl Price {
     }
 }
 
+/// Other fields for the same table.
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable, Row)]
+#[repr(C)]
+struct Other {
+    #[row(key)]
+    id: u64,
+}
+
 fn commit(publisher: &mut Publisher<Price>, rows: &[Price]) {
     let mut tx = publisher.begin();
     rows.iter().for_each(|row| tx.upsert(row).unwrap());
@@ -32,7 +41,7 @@ fn commit(publisher: &mut Publisher<Price>, rows: &[Price]) {
 }
 
 /// Publishes instruments 0 to 9, and starts a program on the table in each way, one after the other.
-fn with_prices(source: &str, test: impl Fn(Process, Publisher<Price>)) {
+fn with_prices(source: &str, test: impl Fn(Process, Publisher<Price>, &str)) {
     let Some(installed) = Installed::new() else { return };
     for check in Check::ALL {
         let table = Table::new("c-prices");
@@ -40,14 +49,14 @@ fn with_prices(source: &str, test: impl Fn(Process, Publisher<Price>)) {
         let rows: Vec<Price> = (0..10).map(|id| Price::new(id, id as f64)).collect();
         commit(&mut publisher, &rows);
         if let Some(mut program) = installed.program(source, check) {
-            test(Process::start(program.arg(table.name())), publisher);
+            test(Process::start(program.arg(table.name())), publisher, table.name());
         }
     }
 }
 
 #[test]
 fn reader_reads_rows_and_waits() {
-    with_prices("tests/bindings/programs/reader.c", |mut program, mut publisher| {
+    with_prices("tests/bindings/programs/reader.c", |mut program, mut publisher, _| {
         for bid in [9.5, 10.5] {
             assert_eq!(program.line(), "ready");
             commit(&mut publisher, &[Price::new(10, bid)]);
@@ -57,4 +66,44 @@ fn reader_reads_rows_and_waits() {
         assert_eq!(program.line(), "done");
         program.ends_with(0);
     });
+}
+
+#[test]
+fn subscriber_reports_changes() {
+    with_prices("tests/bindings/programs/subscriber.c", |mut program, mut publisher, name| {
+        assert_eq!(program.line(), "ready");
+        commit(&mut publisher, &[Price::new(3, 3.5)]);
+        assert_eq!(program.line(), "ready");
+        let mut tx = publisher.begin();
+        tx.delete(&3).unwrap();
+        tx.commit().unwrap();
+        assert_eq!(program.line(), "ready");
+        commit(&mut publisher, &[Price::new(10, 10.0)]);
+        assert_eq!(program.line(), "ready");
+        publisher.close().unwrap();
+        assert_eq!(program.line(), "ready");
+        let other = Publisher::<Other>::builder(name).open().unwrap();
+        assert_eq!(program.line(), "done");
+        program.ends_with(0);
+        drop(other);
+    });
+}
+
+#[test]
+fn misuse_is_an_error() {
+    with_prices("tests/bindings/programs/misuse.c", |mut program, publisher, _| {
+        program.ends_with(0);
+        drop(publisher);
+    });
+}
+
+#[test]
+fn rows_of_all_kinds_are_structs() {
+    let Some(installed) = Installed::new() else { return };
+    for check in Check::ALL {
+        let published = Published::new("c-kinds");
+        if let Some(mut program) = installed.program("tests/bindings/programs/kinds.c", check) {
+            Process::run(program.arg(published.table.name()), 0);
+        }
+    }
 }
