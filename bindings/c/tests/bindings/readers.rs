@@ -1,5 +1,7 @@
 //! Programs in C that read tables of these tests.
 
+use std::process::Command;
+
 use bytemuck::{Pod, Zeroable};
 use common::{Publisher, Row, Text};
 use tests::process::Process;
@@ -11,7 +13,7 @@ use crate::installed::{Check, Installed};
 /// A row of `programs/check.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable, Row)]
 #[repr(C)]
-struct Price {
+pub struct Price {
     #[row(key)]
     instrument: u64,
     name: Text<12>,
@@ -20,7 +22,7 @@ struct Price {
 }
 
 impl Price {
-    fn new(instrument: u64, bid: f64) -> Self {
+    pub fn new(instrument: u64, bid: f64) -> Self {
         let name = Text::new(&format!("number {instrument}")).unwrap();
         Self { instrument, name, lots: 1, bid }
     }
@@ -34,14 +36,15 @@ struct Other {
     id: u64,
 }
 
-fn commit(publisher: &mut Publisher<Price>, rows: &[Price]) {
+pub fn commit(publisher: &mut Publisher<Price>, rows: &[Price]) {
     let mut tx = publisher.begin();
     rows.iter().for_each(|row| tx.upsert(row).unwrap());
     tx.commit().unwrap();
 }
 
-/// Publishes instruments 0 to 9, and starts a program on the table in each way, one after the other.
-fn with_prices(source: &str, test: impl Fn(Process, Publisher<Price>, &str)) {
+/// Publishes instruments 0 to 9, and calls `test` with the command that runs a program on the table,
+/// for each way to run it.
+pub fn with_prices(source: &str, test: impl Fn(Command, Publisher<Price>)) {
     let Some(installed) = Installed::new() else { return };
     for check in Check::ALL {
         let table = Table::new("c-prices");
@@ -49,14 +52,16 @@ fn with_prices(source: &str, test: impl Fn(Process, Publisher<Price>, &str)) {
         let rows: Vec<Price> = (0..10).map(|id| Price::new(id, id as f64)).collect();
         commit(&mut publisher, &rows);
         if let Some(mut program) = installed.program(source, check) {
-            test(Process::start(program.arg(table.name())), publisher, table.name());
+            program.arg(table.name());
+            test(program, publisher);
         }
     }
 }
 
 #[test]
 fn reader_reads_rows_and_waits() {
-    with_prices("tests/bindings/programs/reader.c", |mut program, mut publisher, _| {
+    with_prices("tests/bindings/programs/reader.c", |mut command, mut publisher| {
+        let mut program = Process::start(&mut command);
         for bid in [9.5, 10.5] {
             assert_eq!(program.line(), "ready");
             commit(&mut publisher, &[Price::new(10, bid)]);
@@ -70,7 +75,9 @@ fn reader_reads_rows_and_waits() {
 
 #[test]
 fn subscriber_reports_changes() {
-    with_prices("tests/bindings/programs/subscriber.c", |mut program, mut publisher, name| {
+    with_prices("tests/bindings/programs/subscriber.c", |mut command, mut publisher| {
+        let name = publisher.name().to_owned();
+        let mut program = Process::start(&mut command);
         assert_eq!(program.line(), "ready");
         commit(&mut publisher, &[Price::new(3, 3.5)]);
         assert_eq!(program.line(), "ready");
@@ -82,7 +89,7 @@ fn subscriber_reports_changes() {
         assert_eq!(program.line(), "ready");
         publisher.close().unwrap();
         assert_eq!(program.line(), "ready");
-        let other = Publisher::<Other>::builder(name).open().unwrap();
+        let other = Publisher::<Other>::builder(&name).open().unwrap();
         assert_eq!(program.line(), "done");
         program.ends_with(0);
         drop(other);
@@ -91,9 +98,18 @@ fn subscriber_reports_changes() {
 
 #[test]
 fn misuse_is_an_error() {
-    with_prices("tests/bindings/programs/misuse.c", |mut program, publisher, _| {
+    with_prices("tests/bindings/programs/misuse.c", |mut command, _publisher| {
+        Process::run(&mut command, 0);
+    });
+}
+
+#[test]
+fn wrapper_closes_handles_and_throws() {
+    with_prices("tests/bindings/programs/wrapper.cpp", |mut command, publisher| {
+        let mut program = Process::start(&mut command);
+        assert_eq!(program.line(), "ready");
+        publisher.close().unwrap();
         program.ends_with(0);
-        drop(publisher);
     });
 }
 
