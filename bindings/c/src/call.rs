@@ -60,34 +60,38 @@ pub enum tablecast_error {
 
 use tablecast_error::*;
 
-/// A failed call.
-pub struct Failure {
-    code: tablecast_error,
-    message: String,
-}
+/// A failed call. It is boxed, so that results fit in registers.
+pub struct Failure(Box<(tablecast_error, String)>);
 
 pub type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
-    pub fn invalid(what: &str, reason: &str) -> Self {
-        let message = format!("invalid argument: {what}: {reason}");
-        Self { code: TABLECAST_ERROR_INVALID_ARGUMENT, message }
+    fn new(code: tablecast_error, message: impl Into<String>) -> Self {
+        Self(Box::new((code, message.into())))
     }
 
+    #[cold]
+    pub fn invalid(what: &str, reason: &str) -> Self {
+        let message = format!("invalid argument: {what}: {reason}");
+        Self::new(TABLECAST_ERROR_INVALID_ARGUMENT, message)
+    }
+
+    #[cold]
     pub fn wrong_length(what: &str, length: usize, expected: usize) -> Self {
         let message = format!(
             "wrong length: {what}: it has {expected} bytes, and {length} were given; use the schema of the handle"
         );
-        Self { code: TABLECAST_ERROR_WRONG_LENGTH, message }
+        Self::new(TABLECAST_ERROR_WRONG_LENGTH, message)
     }
 
     pub fn busy() -> Self {
         let message = "handle in use: another thread or a callback uses it; open one for each thread that waits";
-        Self { code: TABLECAST_ERROR_BUSY, message: message.to_owned() }
+        Self::new(TABLECAST_ERROR_BUSY, message)
     }
 }
 
 impl From<Error> for Failure {
+    #[cold]
     fn from(error: Error) -> Self {
         let code = match error {
             Error::InvalidName { .. } => TABLECAST_ERROR_INVALID_NAME,
@@ -106,7 +110,7 @@ impl From<Error> for Failure {
             Error::System { .. } => TABLECAST_ERROR_SYSTEM,
             _ => TABLECAST_ERROR_INTERNAL,
         };
-        Self { code, message: error.to_string() }
+        Self::new(code, error.to_string())
     }
 }
 
@@ -123,25 +127,28 @@ pub extern "C" fn tablecast_error_message() -> *const c_char {
 }
 
 #[cold]
-fn report(Failure { code, message }: Failure) -> c_int {
+fn report(Failure(failure): Failure) -> c_int {
+    let (code, message) = *failure;
     // No name or field can contain a NUL, so nothing is lost.
     let text = CString::new(message.replace('\0', "")).unwrap_or_default();
     let _ending_thread = MESSAGE.try_with(|message| message.replace(text));
     code as c_int
 }
 
-/// Runs an exported function. Returns a negative number for an error or a panic.
+/// Runs an exported function. Returns its result, or a negative number for an error or a panic.
+///
+/// The result is a whole word, because the compiler passes a smaller one through memory, where it
+/// is stored in parts and loaded as a word. The processor waits for that.
 #[inline(always)]
-pub fn call(function: impl FnOnce() -> Result<c_int>) -> c_int {
+pub fn call(function: impl FnOnce() -> Result<usize>) -> c_int {
     match catch_unwind(AssertUnwindSafe(function)) {
-        Ok(Ok(result)) => result,
+        Ok(Ok(result)) => result as c_int,
         Ok(Err(failure)) => report(failure),
         Err(panic) => {
             // The payload could panic again when it is dropped.
             std::mem::forget(panic);
-            let message =
-                "internal error: the library panicked; its message is on stderr".to_owned();
-            report(Failure { code: TABLECAST_ERROR_INTERNAL, message })
+            let message = "internal error: the library panicked; its message is on stderr";
+            report(Failure::new(TABLECAST_ERROR_INTERNAL, message))
         }
     }
 }
@@ -154,7 +161,7 @@ pub fn check_abi(abi_version: u32) -> Result<()> {
     let message = format!(
         "interface mismatch: tablecast.h has number {abi_version}, and the library has {TABLECAST_ABI_VERSION}; compile the program with the header of the library"
     );
-    Err(Failure { code: TABLECAST_ERROR_ABI_MISMATCH, message })
+    Err(Failure::new(TABLECAST_ERROR_ABI_MISMATCH, message))
 }
 
 /// Parses the fields and the key that a program expects. Returns `None` without fields.
@@ -212,7 +219,7 @@ impl Opener {
 fn forked() -> Failure {
     let message =
         "forked process: the handle belongs to the parent; open the table again in the child";
-    Failure { code: TABLECAST_ERROR_FORKED, message: message.to_owned() }
+    Failure::new(TABLECAST_ERROR_FORKED, message)
 }
 
 #[cold]
@@ -302,7 +309,7 @@ pub unsafe fn write_if_wanted<T>(pointer: *mut T, value: T) {
 ///
 /// # Safety
 /// As for [`write`].
-pub unsafe fn open<T>(handle: *mut *mut T, open: impl FnOnce() -> Result<T>) -> Result<c_int> {
+pub unsafe fn open<T>(handle: *mut *mut T, open: impl FnOnce() -> Result<T>) -> Result<usize> {
     // SAFETY: as the caller promises.
     unsafe { write(handle, std::ptr::null_mut(), "the pointer to the new handle")? };
     let opened = Box::into_raw(Box::new(open()?));

@@ -61,24 +61,26 @@ impl tablecast_reader {
     /// # Safety
     /// `row` is NULL or valid for writing `row_size` bytes.
     #[inline(always)]
-    unsafe fn get(&self, key: &[u8], row: *mut c_void, row_size: usize) -> Result<c_int> {
+    unsafe fn get(&self, key: &[u8], row: *mut c_void, row_size: usize) -> Result<usize> {
+        self.schema.check_key(key.len())?;
         self.schema.check_row(row_size)?;
+        check_memory(row, row_size, "row")?;
         let words = row.cast::<u64>();
-        if !row_size.is_multiple_of(size_of::<u64>()) || !words.is_aligned() || words.is_null() {
-            // SAFETY: as the caller promises.
+        if !row_size.is_multiple_of(size_of::<u64>()) || !words.is_aligned() {
+            // SAFETY: `row` is not null, and valid for a row as the caller promises.
             return unsafe { self.get_unaligned(key, row) };
         }
         // SAFETY: `row` is not null, aligned, and valid for so many words as the caller promises.
         let words = unsafe { std::slice::from_raw_parts_mut(words, row_size / size_of::<u64>()) };
-        Ok(c_int::from(self.lookups.get_into(key, words)?))
+        Ok(usize::from(self.lookups.get_into(key, words)?))
     }
 
     /// Copies the row of a key to the caller's memory, which is not a whole number of aligned words.
     ///
     /// # Safety
-    /// `row` is NULL or valid for writing a row.
+    /// `row` is valid for writing a row.
     #[inline(never)]
-    unsafe fn get_unaligned(&self, key: &[u8], row: *mut c_void) -> Result<c_int> {
+    unsafe fn get_unaligned(&self, key: &[u8], row: *mut c_void) -> Result<usize> {
         let schema = self.schema.schema();
         let (mut on_stack, mut on_heap) = ([0; STACK_WORDS], Vec::new());
         let words = match on_stack.get_mut(..schema.row_words()) {
@@ -92,19 +94,19 @@ impl tablecast_reader {
         let bytes = &bytemuck::cast_slice(words)[..schema.row_size()];
         // SAFETY: as the caller promises.
         unsafe { copy_out(bytes, row, "row")? };
-        Ok(c_int::from(found))
+        Ok(usize::from(found))
     }
 
     /// Calls `follow` with the reader that waits, and returns 1 if there are news.
     fn follow(
         &self,
         follow: impl FnOnce(&mut UntypedReader) -> common::Result<Option<u64>>,
-    ) -> Result<c_int> {
+    ) -> Result<usize> {
         self.with_waits(|waits| {
             let news = follow(waits)?;
             let state = state_number(waits.publisher_state());
             self.publisher_state.store(state, Ordering::Relaxed);
-            Ok(c_int::from(news.is_some()))
+            Ok(usize::from(news.is_some()))
         })
     }
 
@@ -203,7 +205,7 @@ pub unsafe extern "C" fn tablecast_reader_publisher_state(
     call(|| {
         // SAFETY: the header demands NULL or a reader.
         let reader = unsafe { opened(reader)? };
-        Ok(reader.publisher_state.load(Ordering::Relaxed))
+        Ok(reader.publisher_state.load(Ordering::Relaxed) as usize)
     })
 }
 
@@ -222,7 +224,6 @@ pub unsafe extern "C" fn tablecast_reader_get(
         // SAFETY: the header demands NULL or valid pointers, and so many bytes.
         unsafe {
             let (reader, key) = (opened(reader)?, bytes(key, key_size, "key")?);
-            reader.schema.check_key(key_size)?;
             reader.get(key, row, row_size)
         }
     })
@@ -237,13 +238,20 @@ pub unsafe extern "C" fn tablecast_reader_get_text(
     row: *mut c_void,
     row_size: usize,
 ) -> c_int {
-    call(|| {
-        // SAFETY: the header demands NULL or valid pointers, a text, and so many bytes.
-        unsafe {
-            let (reader, key) = (opened(reader)?, text(key, "key")?);
-            reader.get(&reader.schema.schema().parse_key(key)?, row, row_size)
-        }
-    })
+    let mut bytes = Vec::new();
+    let parsed = call(|| {
+        // SAFETY: the header demands NULL or a reader, and a text.
+        let (reader, key) = unsafe { (opened(reader)?, text(key, "key")?) };
+        bytes = reader.schema.schema().parse_key(key)?;
+        Ok(0)
+    });
+    match parsed {
+        // SAFETY: the header demands NULL or so many bytes.
+        0 => unsafe {
+            tablecast_reader_get(reader, bytes.as_ptr().cast(), bytes.len(), row, row_size)
+        },
+        error => error,
+    }
 }
 
 /// Looks up `count` keys as of one version, which is stored in `*version` unless that is NULL. This
@@ -277,9 +285,9 @@ pub unsafe extern "C" fn tablecast_reader_get_many(
         check_memory(rows.cast(), rows_size, "rows")?;
         check_memory(found.cast(), count, "found")?;
         let keys: Vec<&[u8]> = keys.chunks_exact(key_size).collect();
-        let mut number = 0;
+        let mut number = 0_usize;
         let read_at = reader.lookups.get_many(&keys, |index, row| {
-            number += c_int::from(row.is_some() && number < c_int::MAX);
+            number += usize::from(row.is_some());
             // SAFETY: `index` is less than `count`, and the row has `row_size` bytes.
             unsafe {
                 found.add(index).write(row.is_some());
@@ -291,7 +299,7 @@ pub unsafe extern "C" fn tablecast_reader_get_many(
         })?;
         // SAFETY: the header demands NULL or a valid pointer.
         unsafe { write_if_wanted(version, read_at) };
-        Ok(number)
+        Ok(number.min(c_int::MAX as usize))
     })
 }
 
@@ -379,5 +387,5 @@ pub unsafe extern "C" fn tablecast_reader_interrupt(reader: *const tablecast_rea
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tablecast_reader_fd(reader: *mut tablecast_reader) -> c_int {
     // SAFETY: the header demands NULL or a reader.
-    call(|| unsafe { opened(reader)? }.with_waits(|waits| Ok(waits.as_fd().as_raw_fd())))
+    call(|| unsafe { opened(reader)? }.with_waits(|waits| Ok(waits.as_fd().as_raw_fd() as usize)))
 }

@@ -103,7 +103,7 @@ impl tablecast_subscriber {
     fn follow(
         &self,
         follow: impl FnOnce(&mut UntypedSubscriber) -> common::Result<UntypedChanges<'_>>,
-    ) -> Result<c_int> {
+    ) -> Result<usize> {
         let mut copy = match self.copy.try_write() {
             Ok(copy) => copy,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -113,7 +113,7 @@ impl tablecast_subscriber {
         let cause = follow(&mut copy.subscriber)?.cause();
         let state = state_number(copy.subscriber.publisher_state());
         self.publisher_state.store(state, Ordering::Relaxed);
-        Ok(c_int::from(!matches!(cause, Cause::Nothing | Cause::Interrupted)))
+        Ok(usize::from(!matches!(cause, Cause::Nothing | Cause::Interrupted)))
     }
 
     /// Returns a pointer to the row of a key, if there is one, in memory of the local copy.
@@ -217,7 +217,7 @@ pub unsafe extern "C" fn tablecast_subscriber_publisher_state(
     call(|| {
         // SAFETY: the header demands NULL or a subscriber.
         let subscriber = unsafe { opened(subscriber)? };
-        Ok(subscriber.publisher_state.load(Ordering::Relaxed))
+        Ok(subscriber.publisher_state.load(Ordering::Relaxed) as usize)
     })
 }
 
@@ -237,7 +237,7 @@ pub unsafe extern "C" fn tablecast_subscriber_get(
             subscriber.schema.check_key(key_size)?;
             let found = subscriber.row(key)?;
             write(row, found, "row")?;
-            Ok(c_int::from(!found.is_null()))
+            Ok(usize::from(!found.is_null()))
         }
     })
 }
@@ -256,7 +256,7 @@ pub unsafe extern "C" fn tablecast_subscriber_get_text(
             let (subscriber, key) = (opened(subscriber)?, text(key, "key")?);
             let found = subscriber.row(&subscriber.schema.schema().parse_key(key)?)?;
             write(row, found, "row")?;
-            Ok(c_int::from(!found.is_null()))
+            Ok(usize::from(!found.is_null()))
         }
     })
 }
@@ -344,5 +344,7 @@ pub unsafe extern "C" fn tablecast_subscriber_interrupt(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tablecast_subscriber_fd(subscriber: *mut tablecast_subscriber) -> c_int {
     // SAFETY: the header demands NULL or a subscriber.
-    call(|| unsafe { opened(subscriber)? }.read(|copy| Ok(copy.subscriber.as_fd().as_raw_fd())))
+    call(|| {
+        unsafe { opened(subscriber)? }.read(|copy| Ok(copy.subscriber.as_fd().as_raw_fd() as usize))
+    })
 }

@@ -409,8 +409,11 @@ impl UntypedReader {
     /// [`Reader::get`].
     #[inline]
     pub fn get_into(&self, key: &[u8], row: &mut [u64]) -> Result<bool> {
+        if self.follow.content().source.expects_words(row.len()) {
+            return self.lookup().get(key, row);
+        }
         let mut row = SizedRow::new(row);
-        let found = self.lookup().get(key, &mut row)?;
+        let found = self.lookup().find(key, &mut row)?.is_some();
         match row.refused() {
             None => Ok(found),
             Some(expected) => Err(Error::WrongLength {

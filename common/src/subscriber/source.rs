@@ -102,6 +102,13 @@ impl Source {
         self.expected.as_ref().unwrap_or(self.region.schema())
     }
 
+    /// Returns true if the reader expects a schema whose rows have this number of words, also in
+    /// later regions.
+    #[inline]
+    pub(super) fn expects_words(&self, words: usize) -> bool {
+        self.expected.as_ref().is_some_and(|schema| schema.row_words() == words)
+    }
+
     /// Returns a key of the reader's schema as a key of the region; `None` if no row of the region
     /// can have it.
     pub(super) fn region_key<'k>(&self, key: &'k [u8]) -> Option<Cow<'k, [u8]>> {
