@@ -109,7 +109,7 @@ impl IndexGeometry {
 
     /// Returns the first position of the search for a hash.
     #[inline]
-    fn home(self, hash: u64) -> usize {
+    pub(super) fn home(self, hash: u64) -> usize {
         ((u128::from(hash) * self.entries as u128) >> 64) as usize
     }
 
@@ -118,7 +118,7 @@ impl IndexGeometry {
         if position + 1 == self.entries { 0 } else { position + 1 }
     }
 
-    fn entry(self, hash: u64, slot: usize) -> u32 {
+    pub(super) fn entry(self, hash: u64, slot: usize) -> u32 {
         (hash as u32 & !self.slots) | (slot as u32 + 1)
     }
 

@@ -57,7 +57,8 @@
 //! row, and for each 8 bytes of it, zero-padded, as a word `w`: `h = fold(h ^ w,
 //! 0x9e3779b97f4a7c15)`.
 //!
-//! Namespaces are identified by inode.
+//! Namespaces are identified by inode. `docs/layout.md` describes these bytes, and how to read them,
+//! for readers in other languages; tests compare its numbers with the constants here.
 
 use std::fmt;
 
@@ -447,6 +448,9 @@ impl Geometry {
         (blocks * BLOCK_ROWS).min(self.capacity)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod page;
 
 #[cfg(all(test, not(loom)))]
 mod tests {

@@ -29,6 +29,8 @@ mod kind;
 pub use conversion::Conversion;
 pub(crate) use key_text::quoted;
 pub use kind::Kind;
+#[cfg(test)]
+pub(crate) use kind::NAMES as KIND_NAMES;
 
 /// Maximum number of fields of a schema.
 pub const MAX_FIELDS: usize = 256;

@@ -61,7 +61,7 @@ pub enum Kind {
 }
 
 /// The kinds without a parameter, with their names.
-const NAMES: [(&str, Kind); 16] = [
+pub(crate) const NAMES: [(&str, Kind); 16] = [
     ("bool", Kind::Bool),
     ("u8", Kind::U8),
     ("u16", Kind::U16),
