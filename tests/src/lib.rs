@@ -22,6 +22,7 @@
 //! - [`process`]: a child with its output; it is killed, and its output printed, if the test fails;
 //! - [`programs`]: the binaries of this workspace, built for this run;
 //! - [`checked_rows`]: rows from which a reader can detect a partly visible transaction;
+//! - [`versioned_rows`]: rows that follow from the version that wrote them;
 //! - [`script`]: random transactions that two processes can both generate, and the resulting model;
 //! - [`manager`]: a service manager, to which programs report that they are ready and alive;
 //! - [`mirror`]: a copy that is maintained only from reported changes;
@@ -78,6 +79,7 @@ pub mod stepper;
 pub mod table;
 pub mod terminal;
 pub mod vandal;
+pub mod versioned_rows;
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -33,6 +33,7 @@ fn main() {
     let role: String = arguments.next();
     let played = match role.as_str() {
         "ledger" => ledger(&mut arguments),
+        "versioned-rows" => tests::versioned_rows::publish(&arguments.next::<String>()),
         "check" => check_ledger(&mut arguments),
         "script" => script(&mut arguments),
         "echo" => echo(&mut arguments),

@@ -5,6 +5,7 @@ mod asynchronous;
 mod consistency;
 mod errors;
 mod growth;
+mod layout;
 mod readers;
 mod slot_changes;
 mod successor;
