@@ -21,8 +21,8 @@ impl Schema {
     /// ```
     ///
     /// # Errors
-    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or
-    /// [`Error::TextTooLong`](crate::Error::TextTooLong) if a field cannot hold its part, or if the
+    /// [`Error::InvalidValue`] or
+    /// [`Error::TextTooLong`] if a field cannot hold its part, or if the
     /// number of parts differs from that of the key's fields.
     pub fn parse_key(&self, text: &str) -> Result<Vec<u8>> {
         let key = self.parse_key_prefix(text)?;
@@ -68,8 +68,8 @@ impl Schema {
     /// Reads a key from a JSON object with the key's fields. Other members are ignored.
     ///
     /// # Errors
-    /// [`Error::InvalidValue`](crate::Error::InvalidValue) or
-    /// [`Error::TextTooLong`](crate::Error::TextTooLong) if a field is missing or cannot hold its
+    /// [`Error::InvalidValue`] or
+    /// [`Error::TextTooLong`] if a field is missing or cannot hold its
     /// value.
     pub fn key_from_json(&self, object: &Map<String, serde_json::Value>) -> Result<Vec<u8>> {
         self.encode_key(self.key_fields().map(|field| {
