@@ -5,7 +5,7 @@
 //! the mean of a batch, because a lookup is shorter than reading a clock. The table is at rest.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::hint::black_box;
 use std::path::Path;
 use std::process::Command;
@@ -33,11 +33,15 @@ struct Wide {
     rest: Text<48>,
 }
 
+type Open = unsafe extern "C" fn(*const c_char) -> c_int;
+type Get = unsafe extern "C" fn(u64, u64, u64, u64) -> i64;
+type Close = unsafe extern "C" fn();
+
 /// The functions of `get.c`, in a library that was compiled for this run.
 struct Loop {
-    open: unsafe extern "C" fn(*const c_char) -> c_int,
-    get: unsafe extern "C" fn(u64, u64, u64, u64) -> i64,
-    close: unsafe extern "C" fn(),
+    open: Open,
+    get: Get,
+    close: Close,
 }
 
 impl Loop {
@@ -73,9 +77,9 @@ impl Loop {
                 found
             };
             Self {
-                open: std::mem::transmute(symbol(c"bench_open")),
-                get: std::mem::transmute(symbol(c"bench_get")),
-                close: std::mem::transmute(symbol(c"bench_close")),
+                open: std::mem::transmute::<*mut c_void, Open>(symbol(c"bench_open")),
+                get: std::mem::transmute::<*mut c_void, Get>(symbol(c"bench_get")),
+                close: std::mem::transmute::<*mut c_void, Close>(symbol(c"bench_close")),
             }
         }
     }

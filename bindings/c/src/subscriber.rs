@@ -343,8 +343,9 @@ pub unsafe extern "C" fn tablecast_subscriber_interrupt(
 /// or close it. Any thread may call it, unless one waits.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tablecast_subscriber_fd(subscriber: *mut tablecast_subscriber) -> c_int {
-    // SAFETY: the header demands NULL or a subscriber.
     call(|| {
-        unsafe { opened(subscriber)? }.read(|copy| Ok(copy.subscriber.as_fd().as_raw_fd() as usize))
+        // SAFETY: the header demands NULL or a subscriber.
+        let subscriber = unsafe { opened(subscriber)? };
+        subscriber.read(|copy| Ok(copy.subscriber.as_fd().as_raw_fd() as usize))
     })
 }

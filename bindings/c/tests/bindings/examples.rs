@@ -5,7 +5,6 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
-use tests::clean::command;
 use tests::process::Process;
 use tests::serving::Serving;
 use tests::skip;
@@ -131,4 +130,10 @@ fn header_is_cpp_and_can_be_included_twice() {
     let source = tempfile::Builder::new().suffix(".cpp").tempfile().unwrap();
     std::fs::write(&source, "#include <tablecast.h>\n".repeat(2)).unwrap();
     installed.compiles("c++", source.path());
+}
+
+#[test]
+fn benchmark_compiles() {
+    let Some(installed) = Installed::new() else { return };
+    installed.compiles("cc", &Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/get.c"));
 }
