@@ -147,7 +147,6 @@ impl Changes {
             Cause::Rows => "rows",
             Cause::Schema => "schema",
             Cause::Publisher => "publisher",
-            Cause::Interrupted => "interrupted",
             _ => "nothing",
         }
     }

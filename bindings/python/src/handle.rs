@@ -1,12 +1,12 @@
 //! An object of the library that Python's threads share, and that a program can close.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use common::Error;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 use pyo3::prelude::*;
 use pyo3::sync::RwLockExt;
 
@@ -26,12 +26,13 @@ pub struct Handle<T> {
 
 struct Opened<T> {
     value: T,
-    /// A duplicate of the descriptor, so that a wait can sleep on it without the lock.
-    descriptor: OnceLock<Arc<OwnedFd>>,
+    /// A duplicate of the descriptor, so that a wait can sleep on it without the lock. The library's
+    /// descriptor is one of epoll: polling it instead would wake the thread later.
+    descriptor: OnceLock<Arc<Epoll>>,
 }
 
 impl<T: AsFd> Opened<T> {
-    fn descriptor(&self, table: &str) -> common::Result<Arc<OwnedFd>> {
+    fn descriptor(&self, table: &str) -> common::Result<Arc<Epoll>> {
         if let Some(descriptor) = self.descriptor.get() {
             return Ok(Arc::clone(descriptor));
         }
@@ -42,7 +43,7 @@ impl<T: AsFd> Opened<T> {
             source,
         })?;
         // If another thread was faster, its duplicate is used.
-        Ok(Arc::clone(self.descriptor.get_or_init(|| Arc::new(duplicate))))
+        Ok(Arc::clone(self.descriptor.get_or_init(|| Arc::new(Epoll(duplicate)))))
     }
 }
 
@@ -151,13 +152,18 @@ impl<T: Send + Sync> Handle<T> {
 }
 
 impl<T: AsFd + Send + Sync> Handle<T> {
-    /// Returns a duplicate of the descriptor, which stays open until the object is closed.
-    pub fn descriptor(&self, py: Python<'_>) -> PyResult<Arc<OwnedFd>> {
+    /// Returns a duplicate of the descriptor.
+    fn descriptor(&self, py: Python<'_>) -> PyResult<Arc<Epoll>> {
         self.check_process(py)?;
         let opened = self.opened.read_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         let descriptor = opened.as_ref().map(|opened| opened.descriptor(&self.table));
         drop(opened);
         self.outcome(py, descriptor)
+    }
+
+    /// Returns the number of the descriptor, which stays open until the object is closed.
+    pub fn fileno(&self, py: Python<'_>) -> PyResult<RawFd> {
+        Ok(self.descriptor(py)?.0.as_raw_fd())
     }
 
     /// Calls `refresh` after each event until it returns a value, for at most `timeout` seconds.
@@ -184,7 +190,7 @@ impl<T: AsFd + Send + Sync> Handle<T> {
     /// signals. Returns `None` if the object is closed.
     fn step<R>(
         &self,
-        descriptor: &OwnedFd,
+        descriptor: &Epoll,
         deadline: Option<Instant>,
         refresh: impl Fn(&mut T) -> common::Result<Option<R>>,
     ) -> Option<common::Result<Step<R>>> {
@@ -201,11 +207,10 @@ impl<T: AsFd + Send + Sync> Handle<T> {
                 let is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
                 return Some(Ok(if is_over { Step::TimedOut } else { Step::Signals }));
             }
-            let mut descriptors = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
             // Rounded up, so that the last millisecond is not spent with polling.
             let left_ms = left.as_micros().div_ceil(1000);
             let left_ms = u16::try_from(left_ms).unwrap_or(u16::MAX);
-            match poll(&mut descriptors, PollTimeout::from(left_ms)) {
+            match descriptor.wait(&mut [EpollEvent::empty()], EpollTimeout::from(left_ms)) {
                 Ok(_) => {}
                 Err(Errno::EINTR) => return Some(Ok(Step::Signals)),
                 Err(errno) => {

@@ -1,6 +1,5 @@
 //! Readers: lookups in shared memory.
 
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -323,7 +322,7 @@ impl Reader {
 
     /// Returns a descriptor that is readable until `refresh` finds no news. The reader closes it.
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
-        Ok(self.handle.descriptor(py)?.as_raw_fd())
+        self.handle.fileno(py)
     }
 
     /// Closes the reader. Arrays stay valid. A wait in another thread ends within a second.

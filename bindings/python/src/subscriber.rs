@@ -1,6 +1,5 @@
 //! Subscribers: a local copy of a table, and its changes.
 
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use common::{RowBuf, Schema, UntypedSubscriber};
@@ -216,7 +215,7 @@ impl Subscriber {
     /// Returns a descriptor that is readable until `refresh` finds no news. The subscriber closes
     /// it.
     fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
-        Ok(self.handle.descriptor(py)?.as_raw_fd())
+        self.handle.fileno(py)
     }
 
     /// Closes the subscriber. Arrays and changes stay valid. A wait in another thread, and an
