@@ -139,10 +139,13 @@ impl Replica {
         };
         let schema = std::sync::Arc::clone(publisher.schema());
         let rows = Rows::of(update, schema.row_size())?;
-        let mut created = Vec::new();
+        // The slots whose row has another key than before. In most updates there are none.
+        let mut created: Vec<(u32, Box<[u8]>)> = Vec::new();
         for (slot, row) in rows.iter() {
-            let key: Box<[u8]> = RowRef::new(&schema, row)?.key().to_bytes().into();
-            created.push((slot, key));
+            let key = RowRef::new(&schema, row)?.key().to_bytes();
+            if self.keys.get(&slot).is_none_or(|old| **old != *key) {
+                created.push((slot, key.into()));
+            }
         }
         let slots_deleted = update.pieces.iter().flat_map(|piece| &piece.deleted);
         let lost = slots_deleted.clone().filter(|slot| self.keys.contains_key(slot)).count();
