@@ -153,7 +153,7 @@ fn export(
         opened => opened?,
     };
     let mut heads = Heads::declare(session, origin, &table, link)?;
-    let answers = Answers::start(session, origin, link)?;
+    let answers = Answers::start(session, origin, heads.is_requested(), link)?;
     // Declared last: an importer that finds the token can send requests.
     let token = session.liveliness().declare_token(origin.key(Part::Alive)).wait()?;
     lock(link).set(State::Exporting, "");
@@ -166,15 +166,20 @@ fn export(
         let due = due.saturating_duration_since(began).min(TURN);
         let has_news = table.wait(Some(due))?.is_some();
         let now = Instant::now();
+        let is_due = now >= next_beat || heads.due().is_some_and(|due| now >= due);
+        let is_sent = has_news || is_due;
+        if is_sent {
+            heads.send(&table, has_news, false)?;
+            next_beat = now + BEAT;
+        }
         let is_alive = table.publisher_state().is_alive();
         if now >= next_look || has_news && !is_alive {
             next_look = now + if is_alive { BEAT } else { TURN };
             is_removed = is_another(&table);
         }
-        let is_due = now >= next_beat || heads.due().is_some_and(|due| now >= due);
-        if has_news || is_due || is_removed {
-            heads.send(&table, has_news, is_removed)?;
-            next_beat = now + BEAT;
+        if is_removed {
+            heads.send(&table, false, true)?;
+        } else if is_sent {
             thread::sleep(PACE.saturating_sub(now.elapsed()));
         }
     }

@@ -230,6 +230,7 @@ mod tests {
         let origin =
             |table: &str| Origin { host: "a".to_owned(), table: table.to_owned(), instance: 7 };
         let head = Head {
+            number: 0,
             position: Position { region: 1, version: 5 },
             epoch: 2,
             rows: 3,

@@ -24,7 +24,7 @@ use zenoh::{Config, Session, Wait};
 const NETWORK: &str = "Network";
 
 /// Settings that replace zenoh's defaults. A configuration file overrides them.
-const DEFAULTS: [(&str, &str); 8] = [
+const DEFAULTS: [(&str, &str); 10] = [
     // zenoh's default of a peer is every interface.
     ("listen/endpoints", "[]"),
     ("scouting/multicast/enabled", "false"),
@@ -34,6 +34,10 @@ const DEFAULTS: [(&str, &str); 8] = [
     // In microseconds. On a busy machine zenoh's sender may wait for a core longer than the default,
     // 1 ms. Only the first message of a congested link waits; zenoh drops further ones at once.
     ("transport/link/tx/queue/congestion_control/drop/wait_before_drop", "20000"),
+    // Each message is sent at once. For a single message, zenoh's sign for that takes two bytes.
+    ("transport/link/tx/queue/batching/enabled", "false"),
+    // One byte of each message instead of four. TCP keeps the order.
+    ("transport/link/tx/sequence_number_resolution", r#""8bit""#),
     // Bytes that another side can make this one collect. A message of the bridge is much shorter.
     ("transport/link/rx/max_message_size", "16777216"),
     // One attempt to connect, from TCP to zenoh's handshake.

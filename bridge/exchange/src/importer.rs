@@ -214,6 +214,13 @@ impl Importer {
         self.proceed()
     }
 
+    /// Notes that there is a head of which only that is known.
+    pub fn unknown_head(&mut self) -> Vec<Action> {
+        self.news = Some(Position::default());
+        self.is_behind |= self.fetch.is_none() && self.applying.is_none();
+        self.proceed()
+    }
+
     /// Takes the reply to a request, as it arrived. `is_quick` is true if it took so little time that
     /// more requests may be outstanding at once.
     pub fn reply(&mut self, id: u64, bytes: &[u8], is_quick: bool) -> Vec<Action> {

@@ -14,6 +14,7 @@
 //!    transaction.
 //! 4. A head may carry a [`Delta`], the slots that were written since an earlier head. The importer
 //!    applies it without a request if its own position is not older than the delta's beginning.
+//!    Most of these heads are encoded in a [short form](HeadEncoder).
 //!
 //! A lost or late message makes the next step larger, and never leaves a gap.
 //!
@@ -38,6 +39,7 @@ mod message;
 #[cfg(test)]
 mod model;
 mod mutant;
+mod series;
 
 pub use exporter::{Changes, Exporter, MAX_ANSWERS, Origin};
 pub use importer::{Action, Importer, Update};
@@ -45,6 +47,7 @@ pub use message::{
     Delta, Entries, Head, MAX_MESSAGE_BYTES, MAX_ROW_BYTES, Malformed, Piece, Position, Publisher,
     Reply, Request,
 };
+pub use series::{HeadDecoder, HeadEncoder};
 
 /// Returns a size, which is smaller in the model, so that its few small rows need several pieces and
 /// reach every limit.

@@ -64,6 +64,8 @@ impl Publisher {
 /// The hint that a table has a version. Sent by the exporter after each commit and once a second.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Head {
+    /// The number by which [short heads](crate::HeadEncoder) refer to this one; 0 if none do.
+    pub number: u64,
     /// The position of the origin.
     pub position: Position,
     /// Number of publishers that the origin has had.
@@ -190,6 +192,12 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
+impl Malformed {
+    pub(crate) fn new(why: &str) -> Self {
+        Self(why.to_owned())
+    }
+}
+
 /// Encodes a message.
 fn encode(message: &impl Serialize) -> Vec<u8> {
     // The messages have no maps and no types that the format cannot express.
@@ -244,6 +252,7 @@ mod tests {
         let entries = Entries { deleted: vec![7, u32::MAX], slots: vec![1], rows: vec![1, 2, 3] };
         let position = Position { region: u64::MAX, version: 3 };
         let head = Head {
+            number: 0,
             position,
             epoch: 1,
             rows: 2,

@@ -17,7 +17,7 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::message::{Delta, Entries, Head, Position, Publisher, Reply, Request};
 use crate::mutant::{Check, LEFT_OUT};
-use crate::{Action, Changes, Exporter, Importer, Origin, Update};
+use crate::{Action, Changes, Exporter, HeadDecoder, HeadEncoder, Importer, Origin, Update};
 
 /// A key and its value.
 type Row = [u8; 2];
@@ -144,11 +144,11 @@ impl Origin for Version {
     }
 }
 
-/// A message in the network. Requests and replies have the life of the importer that sent the
-/// request, and the number of the request.
+/// A message in the network. A head has the life of its exporter. Requests and replies have the life
+/// of the importer that sent the request, and the number of the request.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Message {
-    Head(Vec<u8>),
+    Head(u8, Vec<u8>),
     Request(u8, u64, Vec<u8>),
     Reply(u8, u64, Vec<u8>),
 }
@@ -156,7 +156,9 @@ enum Message {
 impl Debug for Message {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Head(bytes) => write!(f, "{:?}", Head::from_bytes(bytes)),
+            Self::Head(life, bytes) => {
+                write!(f, "life {life} {:?} {bytes:?}", Head::from_bytes(bytes))
+            }
             Self::Request(life, id, bytes) => {
                 write!(f, "life {life} request {id} {:?}", Request::from_bytes(bytes))
             }
@@ -197,8 +199,8 @@ struct Table {
     keys: BTreeMap<u32, u8>,
     /// The number of commits after which the origin had these rows.
     commits: usize,
-    /// True if the copy had a newer version before.
-    went_back: bool,
+    /// True if the copy had a newer version before, or a version that the origin never had.
+    is_wrong: bool,
 }
 
 impl Table {
@@ -223,9 +225,8 @@ impl Table {
             }
         }
         let commits = history.iter().position(|version| version.position == update.to);
-        let commits = commits.expect("a position that the origin had");
-        self.went_back |= commits < self.commits;
-        self.commits = commits;
+        self.is_wrong |= commits.is_none_or(|commits| commits < self.commits);
+        self.commits = commits.unwrap_or_default();
     }
 }
 
@@ -244,7 +245,13 @@ struct State {
     /// Number of commits before the last head, 0 if there was none.
     headed: usize,
     exporter: Exporter<Written>,
+    encoder: HeadEncoder,
+    /// The number of the last whole head.
+    number: u64,
     importer: Importer,
+    decoder: HeadDecoder,
+    /// The exporter that the importer follows.
+    followed: u8,
     /// Number of restarts.
     exporter_life: u8,
     importer_life: u8,
@@ -288,7 +295,11 @@ impl State {
             commits: 1,
             headed: 0,
             exporter: Exporter::new(FIRST_ANSWER),
+            encoder: HeadEncoder::default(),
+            number: 0,
             importer: Importer::new(MAX_ENTRIES, false),
+            decoder: HeadDecoder::default(),
+            followed: 0,
             exporter_life: 0,
             importer_life: 0,
             has_notice: false,
@@ -335,6 +346,7 @@ impl State {
             Delta { from: written.from, entries }
         });
         let head = Head {
+            number: 0,
             position: now.position,
             epoch: 1,
             rows: now.table().len() as u64,
@@ -344,17 +356,32 @@ impl State {
             delta,
         };
         self.headed = self.commits;
-        self.network.insert(Message::Head(head.to_bytes()));
+        let bytes = self.encoder.encode(&head, || {
+            self.number += 1;
+            self.number
+        });
+        self.network.insert(Message::Head(self.exporter_life, bytes));
     }
 
     fn deliver(&mut self, message: &Message, history: &[Version]) {
         match message {
-            Message::Head(bytes) => {
-                let actions = self.importer.head(Head::from_bytes(bytes).expect("a head"));
+            Message::Head(life, bytes) if *life == self.followed => {
+                let actions = match self.decoder.decode(bytes) {
+                    Ok(Some(head)) => self.importer.head(head),
+                    Ok(None) => self.importer.unknown_head(),
+                    Err(_) => {
+                        self.table.is_wrong = true;
+                        vec![]
+                    }
+                };
                 self.take(Source::Delta, actions);
             }
+            Message::Head(..) => {}
             Message::Request(life, id, bytes) => {
                 let request = Request::from_bytes(bytes).expect("a request");
+                if request.answer == 0 {
+                    self.encoder.begin();
+                }
                 let reply = self.exporter.reply(&request, &history[self.commits]);
                 self.network.insert(Message::Reply(*life, *id, reply.to_bytes()));
             }
@@ -405,12 +432,16 @@ impl State {
             Step::RestartExporter => {
                 self.faults.exporters -= 1;
                 self.exporter = Exporter::new(FIRST_ANSWER);
+                self.encoder = HeadEncoder::default();
+                self.number = 0;
                 self.exporter_life += 1;
                 self.headed = 0;
                 self.has_notice = true;
             }
             Step::Follow => {
                 self.has_notice = false;
+                self.followed = self.exporter_life;
+                self.decoder = HeadDecoder::default();
                 // The importer ignores the requests that are outstanding.
                 self.asked.clear();
                 let actions = self.importer.follow();
@@ -420,6 +451,8 @@ impl State {
                 self.faults.importers -= 1;
                 self.importer = Importer::new(MAX_ENTRIES, true);
                 self.importer_life += 1;
+                self.followed = self.exporter_life;
+                self.decoder = HeadDecoder::default();
                 self.table.keys.clear();
                 self.asked.clear();
                 self.applying = None;
@@ -570,9 +603,7 @@ impl Model for Scenario {
             Property::always("the copy has the rows of one version", |scenario, state: &State| {
                 state.is_one_version(scenario.history(state))
             }),
-            Property::always("the copy does not go back", |_, state: &State| {
-                !state.table.went_back
-            }),
+            Property::always("the copy does not go back", |_, state: &State| !state.table.is_wrong),
             Property::always(
                 "late messages and a head lead to equal tables",
                 |scenario: &Self, state: &State| {
@@ -689,6 +720,7 @@ fn copy_follows_the_changes_of_a_region() {
         Faults { ticks: 2, ..NONE },
     ];
     let mutants = [
+        Check::HeadNumber,
         Check::DeltaBegins,
         Check::DeltaNewer,
         Check::AllPieces,

@@ -10,6 +10,8 @@ pub(crate) enum Check {
     DeltaNewer,
     /// A delta applies only to its own region: versions of another table mean nothing here.
     DeltaRegion,
+    /// A short head continues only the whole head with its number: otherwise its version is wrong.
+    HeadNumber,
     /// Only the reply to an outstanding request counts: a late one has an older table.
     Outstanding,
     /// All pieces are of one answer, also if two exporters use the same number.

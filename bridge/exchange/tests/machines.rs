@@ -89,7 +89,8 @@ fn new_request() -> Request {
 
 fn head(version: u64, delta: Option<Delta>) -> Head {
     let publisher = Publisher::Alive;
-    Head { position: at(version), epoch: 1, rows: 1, publisher, schema: 1, committed_ns: 0, delta }
+    let position = at(version);
+    Head { number: 0, position, epoch: 1, rows: 1, publisher, schema: 1, committed_ns: 0, delta }
 }
 
 fn asks(actions: &[Action]) -> Vec<(u64, Request)> {
@@ -341,6 +342,27 @@ fn deltas_during_a_request_are_applied_after_it() {
     ask(&importer.clone().head(damaged));
     ask(&importer.clone().head(Head { schema: 2, ..head(10, delta(9)) }));
     assert_eq!(update(&importer.head(head(10, delta(9)))).to, at(10));
+}
+
+#[test]
+fn head_without_known_position_leads_to_one_request() {
+    let mut importer = following();
+    let (id, request) = ask(&importer.unknown_head());
+    assert_eq!(request.since, at(5));
+    assert_eq!(importer.unknown_head(), [], "a request is outstanding");
+    let piece = Piece { from: 5, to: at(6), schema: None, ..honest() };
+    update(&reply(&mut importer, id, piece));
+    // The second one may have been newer than the answer.
+    let (id, _) = ask(&importer.applied());
+    let nothing = Piece {
+        from: 6,
+        to: at(6),
+        schema: None,
+        total: 0,
+        entries: Entries::default(),
+        ..honest()
+    };
+    assert_eq!(reply(&mut importer, id, nothing), []);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Answers: returns the slots that changed to the importers that request them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -33,6 +33,7 @@ impl Answers {
     pub fn start(
         session: &Session,
         origin: &Origin,
+        is_requested: Arc<AtomicBool>,
         link: &Arc<Mutex<Status>>,
     ) -> Result<Self, Failure> {
         let table = UntypedReader::open(&origin.table)?;
@@ -42,6 +43,7 @@ impl Answers {
             origin: Table(table),
             exporter: Exporter::new(keys::random()),
             sending: Arc::new(AtomicUsize::new(0)),
+            is_requested,
             link: Arc::clone(link),
         }));
         let name = format!("{} answers", origin.table);
@@ -104,6 +106,8 @@ struct Answering {
     exporter: Exporter<Changed>,
     /// Number of pieces that are being sent.
     sending: Arc<AtomicUsize>,
+    /// Set by each request for changes.
+    is_requested: Arc<AtomicBool>,
     link: Arc<Mutex<Status>>,
 }
 
@@ -125,6 +129,7 @@ impl Answering {
         let bytes = reply.to_bytes();
         lock(&self.link).count(bytes.len());
         if is_new {
+            self.is_requested.store(true, Ordering::Relaxed);
             // The query asks zenoh to drop this reply if the link is congested.
             send(&query, &self.key, bytes);
             return;

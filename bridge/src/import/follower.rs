@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use cli::{CliError, status};
 use common::Error;
 use common::publisher::MAINTENANCE_INTERVAL;
-use exchange::{Action, Head, Importer, Publisher, Request, Update};
+use exchange::{Action, Head, HeadDecoder, Importer, Publisher, Request, Update};
+use zenoh::bytes::ZBytes;
 use zenoh::handlers::CallbackDrop;
 use zenoh::pubsub::Subscriber;
 use zenoh::qos::{CongestionControl, Priority};
@@ -84,12 +85,13 @@ enum Event {
         is_alive: bool,
     },
     Head {
-        origin: Origin,
-        bytes: Vec<u8>,
+        /// The number of the exporting process.
+        instance: u64,
+        payload: ZBytes,
     },
     Reply {
         id: u64,
-        bytes: Vec<u8>,
+        payload: ZBytes,
     },
     /// A request has ended, with or without a reply.
     Ended {
@@ -120,7 +122,7 @@ struct Inbox {
 impl Inbox {
     /// Handles an event in this thread of zenoh, which is quicker than to wake the thread of the
     /// table. If that is busy, the event waits for it.
-    fn deliver(&self, event: Event) {
+    fn deliver(&self, mut event: Event) {
         let Some(core) = self.core.upgrade() else {
             return;
         };
@@ -135,6 +137,10 @@ impl Inbox {
             }
             self.queued.fetch_add(1, Ordering::Relaxed);
         }
+        if let Event::Head { payload, .. } | Event::Reply { payload, .. } = &mut event {
+            // A payload keeps the whole buffer in which it was received.
+            *payload = payload.to_bytes().into_owned().into();
+        }
         // An error means that the thread has ended.
         let _ended = self.sender.send(event);
     }
@@ -146,6 +152,7 @@ struct Core {
     wanted: Wanted,
     replica: Replica,
     machine: Importer,
+    decoder: HeadDecoder,
     link: Arc<Mutex<Status>>,
     inbox: Inbox,
     /// The exporters of the wanted table that are alive.
@@ -197,6 +204,7 @@ impl Follower {
                 wanted: wanted.clone(),
                 machine: Importer::new(max_rows, replica.is_open()),
                 replica,
+                decoder: HeadDecoder::default(),
                 link,
                 inbox: inbox.clone(),
                 exporters: BTreeSet::new(),
@@ -218,7 +226,7 @@ impl Follower {
             })
         };
         let core = Arc::new_cyclic(new);
-        let heads = Heads::new(session, &wanted, &inbox).map_err(&failed)?;
+        let heads = Heads::new(session);
         let of_tokens = inbox.clone();
         let tokens = session
             .liveliness()
@@ -263,9 +271,14 @@ impl Follower {
             }
             let gaps = std::mem::take(&mut core.gaps);
             let is_busy = core.machine.is_fetching();
+            let next = core.origin.clone();
             // A subscription may call this thread's callbacks.
             drop(core);
             self.heads.turn(&self.inbox, gaps, is_busy, now);
+            if next.is_some() && self.heads.origin != next {
+                self.heads.follow(&self.inbox, next);
+                lock(&self.core).follow();
+            }
         };
         let replica = lock(&self.core).end();
         match ended {
@@ -348,22 +361,25 @@ impl Core {
                     return self.choose();
                 }
             }
-            Event::Head { origin, bytes } => {
-                if self.origin.as_ref() != Some(&origin) {
+            Event::Head { instance, payload } => {
+                if self.origin.as_ref().is_none_or(|origin| origin.instance != instance) {
                     return Ok(());
                 }
-                self.heard(bytes.len());
-                match Head::from_bytes(&bytes) {
-                    Ok(head) => return self.head(head),
+                self.heard(payload.len());
+                match self.decoder.decode(&payload.to_bytes()) {
+                    Ok(Some(head)) => return self.head(head),
+                    Ok(None) => {
+                        return self.take_head(true, Importer::unknown_head);
+                    }
                     Err(malformed) => {
-                        tracing::warn!("{origin}: a message was ignored: {malformed}");
+                        tracing::warn!("{}: a message was ignored: {malformed}", self.wanted);
                     }
                 }
             }
-            Event::Reply { id, bytes } => {
-                self.heard(bytes.len());
+            Event::Reply { id, payload } => {
+                self.heard(payload.len());
                 let is_quick = self.asked.get(&id).is_some_and(|at| at.elapsed() < QUICK);
-                let actions = self.machine.reply(id, &bytes, is_quick);
+                let actions = self.machine.reply(id, &payload.to_bytes(), is_quick);
                 self.act(actions)?;
                 self.awaits_answer &= self.machine.is_fetching();
             }
@@ -392,9 +408,18 @@ impl Core {
             }
         }
         lock(&self.link).head(&head);
-        let had_rows = head.delta.is_some() && !self.machine.is_fetching();
-        let actions = self.machine.head(head);
-        if had_rows && self.machine.is_fetching() {
+        self.take_head(head.delta.is_some(), |machine| machine.head(head))
+    }
+
+    /// Gives a head to the machine. Counts one with rows that leads to a request.
+    fn take_head(
+        &mut self,
+        has_rows: bool,
+        give: impl FnOnce(&mut Importer) -> Vec<Action>,
+    ) -> Result<(), Ended> {
+        let was_fetching = self.machine.is_fetching();
+        let actions = give(&mut self.machine);
+        if has_rows && !was_fetching && self.machine.is_fetching() {
             self.gaps += 1;
         }
         self.act(actions)
@@ -437,13 +462,22 @@ impl Core {
         self.heard = Instant::now();
         lock(&self.link).peer_found(&next.host);
         self.origin = Some(next);
+        self.decoder = HeadDecoder::default();
         self.publisher = Publisher::Alive;
         self.min_delay_ns = i128::MAX;
         self.retry_at = None;
         self.awaits_answer = true;
+        // The thread subscribes to its heads first.
+        self.wake();
+        Ok(())
+    }
+
+    /// Begins to follow the exporter, to whose heads the thread has subscribed.
+    fn follow(&mut self) {
         let mut actions = self.machine.retry();
         actions.extend(self.machine.follow());
-        self.act(actions)
+        let outcome = self.act(actions);
+        self.note(outcome);
     }
 
     fn act(&mut self, actions: Vec<Action>) -> Result<(), Ended> {
@@ -511,15 +545,15 @@ impl Core {
                 true => CongestionControl::Drop,
                 false => CongestionControl::Block,
             })
-            .priority(if is_new { Priority::DataHigh } else { Priority::DataLow })
-            .express(is_new)
+            // Heads have a higher one.
+            .priority(if is_new { Priority::DataLow } else { Priority::Background })
             .consolidation(ConsolidationMode::None)
             .timeout(REPLY_TIMEOUT)
             .with(CallbackDrop {
                 callback: move |reply: zenoh::query::Reply| match reply.result() {
                     Ok(sample) if sample.payload().len() <= MAX_BYTES => {
-                        let bytes = sample.payload().to_bytes().into_owned();
-                        of_reply.deliver(Event::Reply { id, bytes });
+                        let payload = sample.payload().clone();
+                        of_reply.deliver(Event::Reply { id, payload });
                     }
                     _ => {}
                 },
@@ -623,11 +657,13 @@ impl Core {
     }
 }
 
-/// The subscription to heads, with rows or without.
+/// The subscription to the heads of an exporter, with rows or without. It names the key of this
+/// exporter: zenoh sends a key that a subscriber declared as a short number.
 struct Heads {
     session: Session,
-    wanted: Wanted,
-    subscriber: Subscriber<()>,
+    /// The exporter, and the subscription, unless it failed.
+    origin: Option<Origin>,
+    subscriber: Option<Subscriber<()>>,
     part: Part,
     /// Number of requests since `since` that rows with heads should have made unnecessary.
     gaps: u32,
@@ -639,17 +675,23 @@ struct Heads {
 }
 
 impl Heads {
-    fn new(session: &Session, wanted: &Wanted, inbox: &Inbox) -> zenoh::Result<Self> {
-        Ok(Self {
+    fn new(session: &Session) -> Self {
+        Self {
             session: session.clone(),
-            wanted: wanted.clone(),
-            subscriber: subscribe(session, wanted, Part::Delta, inbox)?,
+            origin: None,
+            subscriber: None,
             part: Part::Delta,
             gaps: 0,
             since: Instant::now(),
             busy: Instant::now(),
             rest: REST,
-        })
+        }
+    }
+
+    /// Subscribes to the heads of an exporter.
+    fn follow(&mut self, inbox: &Inbox, origin: Option<Origin>) {
+        self.origin = origin;
+        self.subscribe(inbox);
     }
 
     /// Changes to heads without rows if `gaps` more heads could not be applied, and back when the
@@ -674,33 +716,31 @@ impl Heads {
             }
             _ => return,
         };
-        match subscribe(&self.session, &self.wanted, next, inbox) {
-            // The old subscription ends when it is replaced.
-            Ok(subscriber) => self.subscriber = subscriber,
-            Err(error) => tracing::warn!("cannot subscribe to {}: zenoh: {error}", self.wanted),
-        }
         (self.part, self.gaps, self.since) = (next, 0, now);
+        self.subscribe(inbox);
     }
-}
 
-fn subscribe(
-    session: &Session,
-    wanted: &Wanted,
-    part: Part,
-    inbox: &Inbox,
-) -> zenoh::Result<Subscriber<()>> {
-    let inbox = inbox.clone();
-    session
-        .declare_subscriber(keys::all(wanted.host.as_deref(), Some(&wanted.table), part))
-        .callback(move |sample| {
-            if sample.payload().len() <= MAX_BYTES
-                && let Some(origin) = Origin::of_key(sample.key_expr(), part)
-            {
-                let bytes = sample.payload().to_bytes().into_owned();
-                inbox.deliver(Event::Head { origin, bytes });
-            }
-        })
-        .wait()
+    fn subscribe(&mut self, inbox: &Inbox) {
+        let Some(origin) = &self.origin else {
+            return;
+        };
+        let (inbox, instance) = (inbox.clone(), origin.instance);
+        let declared = self
+            .session
+            .declare_subscriber(origin.key(self.part))
+            .callback(move |sample| {
+                if sample.payload().len() <= MAX_BYTES {
+                    let payload = sample.payload().clone();
+                    inbox.deliver(Event::Head { instance, payload });
+                }
+            })
+            .wait();
+        match declared {
+            // The old subscription ends when it is replaced.
+            Ok(subscriber) => self.subscriber = Some(subscriber),
+            Err(error) => tracing::warn!("cannot subscribe to {origin}: zenoh: {error}"),
+        }
+    }
 }
 
 /// The reason why a table is not followed any more.

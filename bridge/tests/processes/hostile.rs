@@ -25,13 +25,13 @@ fn session(address: &str) -> Session {
 }
 
 fn bytes(random: &mut Random) -> Vec<u8> {
-    // The first byte is often the number of the protocol.
+    // The first byte is often the number of the protocol, or that of a short head.
     let length = random.below(200);
     let mut bytes: Vec<u8> = (0..length).map(|_| random.below(256) as u8).collect();
     if let Some(first) = bytes.first_mut()
         && random.below(2) == 0
     {
-        *first = 1;
+        *first = [1, 0x80, 0x81][random.below(3) as usize];
     }
     bytes
 }

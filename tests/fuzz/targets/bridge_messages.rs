@@ -5,7 +5,8 @@
 use std::collections::VecDeque;
 
 use exchange::{
-    Action, Changes, Entries, Exporter, Head, Importer, Origin, Piece, Position, Reply, Request,
+    Action, Changes, Entries, Exporter, HeadDecoder, Importer, Origin, Piece, Position, Reply,
+    Request,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -133,13 +134,16 @@ fuzz_target!(|input: (bool, Vec<Event>)| {
     let mut table = Table(Position { region: 1, version: 1 });
     let mut exporter = Exporter::new(1);
     let mut importer = Importer::new(MAX_ENTRIES, has_rows);
+    let mut decoder = HeadDecoder::default();
     let mut driver = Driver::default();
     driver.take(importer.follow());
     for event in events {
         let actions = match event {
-            Event::Head(bytes) => {
-                Head::from_bytes(&bytes).map_or(vec![], |head| importer.head(head))
-            }
+            Event::Head(bytes) => match decoder.decode(&bytes) {
+                Ok(Some(head)) => importer.head(head),
+                Ok(None) => importer.unknown_head(),
+                Err(_) => vec![],
+            },
             Event::Reply(bytes) => match driver.outstanding.pop_front() {
                 Some((id, _)) => importer.reply(id, &bytes, true),
                 None => vec![],
