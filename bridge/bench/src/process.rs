@@ -114,9 +114,18 @@ impl Other {
     /// # Errors
     /// The process does not start.
     pub fn start(role: &[&str]) -> Result<Self> {
+        Self::start_with(role, "")
+    }
+
+    /// Starts it with these threads of zenoh; empty for zenoh's default.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn start_with(role: &[&str], threads: &str) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .arg("__role")
             .args(role)
+            .envs((!threads.is_empty()).then_some(("ZENOH_RUNTIME", threads)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -141,7 +141,9 @@ pub fn open(mode: &str, how: &str, endpoint: &str) -> Result<zenoh::Session> {
         (&*format!("{other}/endpoints"), "[]".to_owned()),
         ("scouting/multicast/enabled", "false".to_owned()),
         ("scouting/gossip/enabled", "false".to_owned()),
-        ("transport/link/tx/lease", "1000".to_owned()),
+        ("transport/link/tx/lease", "2000".to_owned()),
+        ("transport/link/tx/queue/batching/enabled", "false".to_owned()),
+        ("transport/link/tx/sequence_number_resolution", r#""8bit""#.to_owned()),
     ] {
         config.insert_json5(key, &value)?;
     }

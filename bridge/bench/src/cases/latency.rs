@@ -19,10 +19,12 @@ use crate::{Failure, Result, Size};
 
 /// Rows of each table.
 const ROWS: u64 = 10_000;
-/// Rows of a commit that is sent along with its head, and of a commit that is requested.
-const SMALL: usize = 10;
-/// Longer than the 16 KiB that a head carries.
-const LARGE: usize = 512;
+/// Rows of a small and of a large commit that are sent along with their heads, and of a commit that is
+/// requested, because it is longer than the 56 KiB that a head carries.
+const COMMITS: [usize; 3] = [10, 512, 1_000];
+/// The threads of zenoh in a bridge.
+const SHARED: &str =
+    "(rx:(worker_threads:4),acc:(handover:rx),net:(handover:rx),app:(handover:rx))";
 /// Minimum pause before each measurement. All threads fall asleep in it.
 const PAUSE: Duration = Duration::from_millis(3);
 /// Time for a message of TCP or zenoh.
@@ -37,29 +39,29 @@ pub const CASE: Case = Case {
 
 fn run(size: &Size) -> Result<Vec<Figure>> {
     let mut tcp = Tcp::start()?;
-    let mut zenoh = Zenoh::start()?;
+    let mut zenoh = Zenoh::start("")?;
+    let mut shared = Zenoh::start(SHARED)?;
     let local = table::name("local");
     let mut local = Table { origin: Origin::publish(&local, ROWS)?, reader: reader(&local)? };
-    let names = [table::name("small"), table::name("large")];
-    let copies = [table::name("small.copy"), table::name("large.copy")];
-    let mut small = Origin::publish(&names[0], ROWS)?;
-    let mut large = Origin::publish(&names[1], ROWS)?;
     let endpoint = free_endpoint()?;
-    let _exporter = Bridge::export("--listen", &endpoint, &[&names[0], &names[1]])?;
-    let _importers = [
-        Bridge::import(&endpoint, &names[0], &copies[0])?,
-        Bridge::import(&endpoint, &names[1], &copies[1])?,
-    ];
-    for (origin, copy) in [(&mut small, &copies[0]), (&mut large, &copies[1])] {
-        let mut copy = table::open(copy)?;
-        table::wait_for(&mut copy, origin.commit(SMALL)?)?;
+    let names = COMMITS.map(|rows| table::name(&rows.to_string()));
+    let copies = names.each_ref().map(|name| format!("{name}.copy"));
+    let mut origins = Vec::new();
+    for name in &names {
+        origins.push(Origin::publish(name, ROWS)?);
     }
-    let mut small = Table { origin: small, reader: reader(&copies[0])? };
-    let mut large = Table { origin: large, reader: reader(&copies[1])? };
+    let names = names.each_ref().map(String::as_str);
+    let _exporter = Bridge::export("--listen", &endpoint, &names)?;
+    let (mut tables, mut importers) = (Vec::new(), Vec::new());
+    for ((mut origin, name), copy) in origins.into_iter().zip(names).zip(&copies) {
+        importers.push(Bridge::import(&endpoint, name, copy)?);
+        table::wait_for(&mut table::open(copy)?, origin.commit(COMMITS[0])?)?;
+        tables.push(Table { origin, reader: reader(copy)? });
+    }
 
-    let mut samples: [Vec<f64>; 6] = Default::default();
+    let mut samples: [Vec<f64>; 8] = Default::default();
     // Until the importer committed.
-    let mut applied: [Vec<f64>; 2] = Default::default();
+    let mut applied: [Vec<f64>; 3] = Default::default();
     // The first rounds are not counted: caches are cold, and heads carry no rows for a while after
     // large commits.
     let warm_up = 50;
@@ -75,11 +77,12 @@ fn run(size: &Size) -> Result<Vec<Figure>> {
         };
         measure(0, &mut || tcp.half_round_trip())?;
         measure(1, &mut || zenoh.put(round + 1))?;
-        measure(2, &mut || zenoh.query())?;
-        measure(3, &mut || Ok(local.commit(SMALL)?.0))?;
-        for (at, table, rows) in [(0, &mut small, SMALL), (1, &mut large, LARGE)] {
+        measure(2, &mut || shared.put(round + 1))?;
+        measure(3, &mut || zenoh.query())?;
+        measure(4, &mut || Ok(local.commit(COMMITS[0])?.0))?;
+        for (at, (table, rows)) in tables.iter_mut().zip(COMMITS).enumerate() {
             let mut until_applied = 0;
-            measure(4 + at, &mut || {
+            measure(5 + at, &mut || {
                 let (seen, committed) = table.commit(rows)?;
                 until_applied = committed;
                 Ok(seen)
@@ -89,24 +92,32 @@ fn run(size: &Size) -> Result<Vec<Figure>> {
             }
         }
     }
-    let [tcp, put, query, local, small_seen, large_seen] = samples;
-    let [small, large] = applied;
-    let tcp = Figure::times("half a round trip of bare TCP, 1 KiB", tcp);
-    let put = Figure::times("bare put of zenoh, 1 KiB", put);
-    let query = Figure::times("bare query of zenoh, reply of 1 KiB", query);
-    let local = Figure::times("commit of 10 rows → reader on the same host", local);
-    let small = Figure::times("commit of 10 rows (sent along) → applied to the copy", small);
-    let small_seen = Figure::times("commit of 10 rows → reader of the copy", small_seen);
-    let large = Figure::times("commit of 512 rows (by request) → applied to the copy", large);
-    let large_seen = Figure::times("commit of 512 rows → reader of the copy", large_seen);
-    let ratio = |name: &str, of: f64, to: f64| Figure::new(name, Unit::Ratio, of / to);
-    let asked = put.value() + query.value();
-    let ratios = [
-        ratio("sent along : put", small.value(), put.value()).at_most(1.5),
-        ratio("by request : put and query", large.value(), asked).at_most(1.3),
+    let [tcp, put, shared, query, local, small_seen, large_seen, asked_seen] = samples;
+    let [small, large, asked] = applied;
+    let figures = [
+        ("half a round trip of bare TCP, 1 KiB", tcp),
+        ("bare put of zenoh, 1 KiB", put),
+        ("the same, received with the threads of the bridge", shared),
+        ("bare query of zenoh, reply of 1 KiB", query),
+        ("commit of 10 rows → reader on the same host", local),
+        ("commit of 10 rows (sent along) → applied to the copy", small),
+        ("commit of 10 rows → reader of the copy", small_seen),
+        ("commit of 512 rows (sent along) → applied to the copy", large),
+        ("commit of 512 rows → reader of the copy", large_seen),
+        ("commit of 1000 rows (by request) → applied to the copy", asked),
+        ("commit of 1000 rows → reader of the copy", asked_seen),
     ];
-    let times = [tcp, put, query, local, small, small_seen, large, large_seen];
-    Ok(times.into_iter().chain(ratios).collect())
+    let mut figures = figures.map(|(name, samples)| Figure::times(name, samples)).to_vec();
+    let value = |at: usize| figures[at].value();
+    let (put, put_and_query) = (value(1), value(1) + value(3));
+    let ratio = |name: &str, of: f64, to: f64| Figure::new(name, Unit::Ratio, of / to);
+    let ratios = [
+        ratio("10 rows : put", value(5), put).at_most(1.5),
+        ratio("512 rows : put and query", value(7), put_and_query).at_most(1.3),
+        ratio("1000 rows : put and query", value(9), put_and_query).at_most(1.3),
+    ];
+    figures.extend(ratios);
+    Ok(figures)
 }
 
 fn reader(table: &str) -> Result<Other> {
@@ -159,17 +170,13 @@ struct Zenoh {
 }
 
 impl Zenoh {
-    fn start() -> Result<Self> {
+    /// Starts the other side, with these threads of zenoh; empty for zenoh's default.
+    fn start(threads: &str) -> Result<Self> {
         let endpoint = free_endpoint()?;
         let session = roles::open("peer", "listen", &endpoint)?;
-        let other = Other::start(&["zenoh", &endpoint])?;
-        // With the settings of the heads of the bridge.
-        let publisher = session
-            .declare_publisher(PUT)
-            .congestion_control(CongestionControl::Drop)
-            .priority(Priority::InteractiveHigh)
-            .express(true)
-            .wait()?;
+        let other = Other::start_with(&["zenoh", &endpoint], threads)?;
+        let publisher =
+            session.declare_publisher(PUT).congestion_control(CongestionControl::Drop).wait()?;
         let began = Instant::now();
         while !publisher.matching_status().wait()?.matching() {
             if began.elapsed() > LIMIT {

@@ -4,11 +4,13 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Snapshot, UntypedReader};
+use zenoh::Wait;
 
 use super::Case;
 use crate::figure::{Figure, Unit};
-use crate::process::{Bridge, free_endpoint};
+use crate::process::{Bridge, Other, free_endpoint};
 use crate::proxy::Proxy;
+use crate::roles::{self, PUT};
 use crate::table::{self, Origin, ROW_BYTES};
 use crate::{Result, Size};
 
@@ -45,7 +47,10 @@ fn run(_: &Size) -> Result<Vec<Figure>> {
     let before = proxy.bytes();
     thread::sleep(Duration::from_secs(2));
     let idle = (proxy.bytes() - before) as f64 / 2.0;
-    let mut figures = vec![Figure::new("bytes per second without commits", Unit::Bytes, idle)];
+    let mut figures = vec![
+        Figure::new("bare puts of 64 bytes: bytes of each", Unit::Bytes, put()?),
+        Figure::new("bytes per second without commits", Unit::Bytes, idle),
+    ];
     for rows in [1, 10, 100, 1_000] {
         for _ in 0..PLAIN_HEADS {
             table::wait_for(&mut copy, origin.commit(rows)?)?;
@@ -66,6 +71,30 @@ fn run(_: &Size) -> Result<Vec<Figure>> {
         figures.push(Figure::new(of, Unit::Bytes, counted));
     }
     Ok(figures)
+}
+
+/// Returns the bytes of a put of a row by zenoh.
+fn put() -> Result<f64> {
+    let endpoint = free_endpoint()?;
+    let session = roles::open("peer", "listen", &endpoint)?;
+    let proxy = Proxy::start(&endpoint)?;
+    let mut other = Other::start(&["zenoh", proxy.endpoint()])?;
+    let publisher = session.declare_publisher(PUT).wait()?;
+    while !publisher.matching_status().wait()?.matching() {
+        thread::sleep(PAUSE);
+    }
+    let mut put = |number: u32| -> Result<()> {
+        let mut row = [0; ROW_BYTES];
+        row[..size_of::<u64>()].copy_from_slice(&u64::from(number).to_le_bytes());
+        publisher.put(row.as_slice()).wait()?;
+        other.time_of(number.into())?;
+        thread::sleep(PAUSE);
+        Ok(())
+    };
+    put(1)?;
+    let before = proxy.bytes();
+    (2..COMMITS + 2).try_for_each(&mut put)?;
+    Ok((proxy.bytes() - before) as f64 / f64::from(COMMITS))
 }
 
 /// Returns the bytes of all links of a bridge.
