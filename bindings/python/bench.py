@@ -15,12 +15,10 @@ import random
 import statistics
 import struct
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
-
-import lmdb
-import numpy
 
 import tablecast
 
@@ -54,7 +52,7 @@ def report(case, sides, goal):
     """Prints the figures of two sides, of which the first one is compared with the second one."""
     (name, times), (other_name, other_times) = sides
     median, other_median = statistics.median(times), statistics.median(other_times)
-    percentile, other_percentile = (numpy.percentile(side, 99) for side in (times, other_times))
+    percentile, other_percentile = (statistics.quantiles(side, n=100)[98] for side in (times, other_times))
     ratio = median / other_median
     verdict = "met" if ratio <= goal else "MISSED"
     print(
@@ -81,6 +79,10 @@ def snapshots(rust, reader, rounds):
 
 
 def lookups(rust, reader, rows, rounds):
+    # Imported here, because the process that `wakes` measures needs neither.
+    import lmdb
+    import numpy
+
     with tempfile.TemporaryDirectory() as folder, lmdb.open(folder, map_size=1 << 30, sync=False) as environment:
         with environment.begin(write=True) as transaction:
             for row in reader.snapshot():
@@ -116,25 +118,28 @@ def lookups(rust, reader, rows, rounds):
             print(f"{'':24} Reader::get in Rust {statistics.median(native):,.0f} ns")
 
 
+def wait(name, commits):
+    """Prints for each commit the time until this process was awake, as the program in Rust does."""
+    with tablecast.Subscriber(f"{name}-wake") as subscriber:
+        print("ready", flush=True)
+        times = []
+        while len(times) < commits:
+            changes = subscriber.wait()
+            awake = time.monotonic_ns()
+            times.extend(awake - change.new["begun"] for change in changes)
+            # Freed before the next wait, as in Rust.
+            del changes
+        print(*times)
+
+
 def wakes(program, rust, name, rounds):
     sides = [], []
     commits = 100
-    with tablecast.Subscriber(f"{name}-wake") as subscriber:
-        for _ in range(rounds):
-            subscriber.refresh()
-            print(f"wake {commits}", file=rust.process.stdin)
-            seen = 0
-            while seen < commits:
-                changes = subscriber.wait(10)
-                awake = time.monotonic_ns()
-                for change in changes:
-                    sides[0].append(awake - change.new["begun"])
-                    seen += 1
-            rust.line()
-
-            waiter = Program(program, "wait", name, str(commits))
+    for _ in range(rounds):
+        for side, command in zip(sides, ([sys.executable, __file__], [program])):
+            waiter = Program(*command, "wait", name, str(commits))
             rust.ask(f"wake {commits}")
-            sides[1].extend(int(word) for word in waiter.line().split())
+            side.extend(int(word) for word in waiter.line().split())
             waiter.end()
     report("wake", zip(("Python", "Rust"), sides), 1.3)
 
@@ -157,4 +162,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["wait"]:
+        wait(sys.argv[2], int(sys.argv[3]))
+    else:
+        main()

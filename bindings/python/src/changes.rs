@@ -1,13 +1,13 @@
 //! The changes of a refresh.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use common::{Cause, Change as LibraryChange, RowBuf, Schema, UntypedSubscriber};
+use common::{Cause, Change as LibraryChange, RowBuf, UntypedSubscriber};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use crate::layout::{Layout, LayoutCache};
+use crate::layout::LayoutCache;
 
 /// One key that changed.
 #[pyclass(frozen, get_all, module = "tablecast")]
@@ -46,7 +46,6 @@ impl Change {
 /// Copies of the changes of a subscriber, which stay valid when it is refreshed again.
 pub struct CopiedChanges {
     changes: Vec<LibraryChange<RowBuf>>,
-    schema: Arc<Schema>,
     version: u64,
     cause: Cause,
     schema_changed: bool,
@@ -65,7 +64,6 @@ impl CopiedChanges {
         });
         Self {
             changes: copies.collect(),
-            schema: Arc::clone(subscriber.schema()),
             version: changes.version(),
             cause: changes.cause(),
             schema_changed: changes.schema_changed(),
@@ -76,7 +74,6 @@ impl CopiedChanges {
     pub fn nothing(subscriber: &UntypedSubscriber) -> Self {
         Self {
             changes: Vec::new(),
-            schema: Arc::clone(subscriber.schema()),
             version: subscriber.version(),
             cause: Cause::Nothing,
             schema_changed: false,
@@ -96,16 +93,14 @@ impl CopiedChanges {
 #[pyclass(frozen, module = "tablecast")]
 pub struct Changes {
     copied: CopiedChanges,
-    new: LayoutCache,
-    /// Old rows may have the previous schema.
-    old: LayoutCache,
+    layouts: Arc<LayoutCache>,
+    /// Layouts of old rows, which may have the previous schema.
+    old: OnceLock<LayoutCache>,
 }
 
 impl Changes {
-    pub fn new(py: Python<'_>, copied: CopiedChanges, layouts: &LayoutCache) -> Self {
-        let old = LayoutCache::new(layouts.last());
-        let new: Arc<Layout> = layouts.of(py, &copied.schema);
-        Self { copied, new: LayoutCache::new(new), old }
+    pub fn new(copied: CopiedChanges, layouts: &Arc<LayoutCache>) -> Self {
+        Self { copied, layouts: Arc::clone(layouts), old: OnceLock::new() }
     }
 
     fn change(&self, py: Python<'_>, index: usize) -> PyResult<Option<Change>> {
@@ -122,8 +117,9 @@ impl Changes {
             let dict = layout.dict(py, row.bytes())?.unbind();
             PyResult::Ok((dict, layout.key_of(py, row.bytes())?.unbind()))
         };
-        let old = old.map(|row| dict(row, &self.old)).transpose()?;
-        let new = new.map(|row| dict(row, &self.new)).transpose()?;
+        let old_layouts = || self.old.get_or_init(|| LayoutCache::new(self.layouts.last()));
+        let old = old.map(|row| dict(row, old_layouts())).transpose()?;
+        let new = new.map(|row| dict(row, &self.layouts)).transpose()?;
         let (old, old_key) = old.unzip();
         let (new, new_key) = new.unzip();
         let op = PyString::intern(py, op).unbind();

@@ -30,7 +30,7 @@ use crate::rows::{Pool, RowIterator, Rows};
 #[pyclass(frozen, mapping, module = "tablecast")]
 pub struct Subscriber {
     handle: Handle<UntypedSubscriber>,
-    layouts: LayoutCache,
+    layouts: Arc<LayoutCache>,
     pool: Arc<Pool>,
 }
 
@@ -67,7 +67,7 @@ impl Subscriber {
     fn new(py: Python<'_>, name: &str, owner: Option<u32>, timeout: Option<f64>) -> PyResult<Self> {
         let subscriber = open(py, UntypedSubscriber::builder(name), owner, timeout)?;
         Ok(Self {
-            layouts: LayoutCache::new(Arc::new(Layout::new(py, subscriber.schema()))),
+            layouts: Arc::new(LayoutCache::new(Arc::new(Layout::new(py, subscriber.schema())))),
             handle: Handle::new(name, subscriber),
             pool: Arc::default(),
         })
@@ -109,7 +109,7 @@ impl Subscriber {
     fn changes(&self, py: Python<'_>) -> PyResult<Changes> {
         let copied =
             self.handle.read_detached(py, |subscriber| Ok(CopiedChanges::of(subscriber)))?;
-        Ok(Changes::new(py, copied, &self.layouts))
+        Ok(Changes::new(copied, &self.layouts))
     }
 
     /// Returns the row of a key in the local copy as a dict, or `default` if there is none.
@@ -191,7 +191,7 @@ impl Subscriber {
             subscriber.refresh()?;
             Ok(CopiedChanges::of(subscriber))
         })?;
-        Ok(Changes::new(py, copied, &self.layouts))
+        Ok(Changes::new(copied, &self.layouts))
     }
 
     /// Refreshes like `refresh`. If nothing changed, sleeps until something does, for at most
@@ -203,11 +203,11 @@ impl Subscriber {
             Ok(Some(CopiedChanges::of(subscriber)).filter(|copied| !copied.is_nothing()))
         })?;
         match news {
-            Some(copied) => Ok(Changes::new(py, copied, &self.layouts)),
+            Some(copied) => Ok(Changes::new(copied, &self.layouts)),
             None => {
                 let nothing =
                     |subscriber: &UntypedSubscriber| Ok(CopiedChanges::nothing(subscriber));
-                Ok(Changes::new(py, self.handle.read(py, nothing)?, &self.layouts))
+                Ok(Changes::new(self.handle.read(py, nothing)?, &self.layouts))
             }
         }
     }
