@@ -67,7 +67,10 @@ fn reader_reads_rows_and_waits() {
             commit(&mut publisher, &[Price::new(10, bid)]);
         }
         assert_eq!(program.line(), "ready");
+        let name = publisher.name().to_owned();
         publisher.close().unwrap();
+        assert_eq!(program.line(), "ready");
+        let _other = Publisher::<Other>::builder(&name).open().unwrap();
         assert_eq!(program.line(), "done");
         program.ends_with(0);
     });

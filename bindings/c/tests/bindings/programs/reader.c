@@ -131,6 +131,17 @@ int main(int count, char **arguments) {
     say("ready");
     while (tablecast_reader_publisher_state(reader) != TABLECAST_PUBLISHER_CLOSED)
         CHECK(tablecast_reader_wait(reader, -1) == 1);
+    // Another one gives the table other fields, which lookups and waits refuse.
+    say("ready");
+    int result;
+    do {
+        result = tablecast_reader_get_text(reader, "10", &row, sizeof row);
+    } while (result >= 0);
+    FAILS(TABLECAST_ERROR_SCHEMA_MISMATCH, "schema mismatch: table", result);
+    do {
+        result = tablecast_reader_wait(reader, 60000);
+    } while (result == 1);
+    FAILS(TABLECAST_ERROR_SCHEMA_MISMATCH, "schema mismatch: table", result);
     tablecast_reader_close(&reader);
     CHECK(reader == NULL && tablecast_snapshot_count(snapshot) == 10);
     tablecast_snapshot_close(&snapshot);
