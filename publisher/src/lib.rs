@@ -5,7 +5,7 @@
 //! - `serve`: opens a table and publishes the rows of a [`source`] in it until the program is
 //!   stopped;
 //! - `demo`: the same, next to a subscriber process in the same terminal;
-//! - `put`, `delete`, `load` ([`edit`]): change a table that has no live publisher;
+//! - `put`, `delete`, `load`: change a table that has no live publisher;
 //! - `rm`: removes the objects of dead publishers.
 //!
 //! The program writes nothing to stdout except help, completions and man pages. Messages go to
