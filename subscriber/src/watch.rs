@@ -24,7 +24,6 @@ use command::Runner;
 use jiff::fmt::friendly::SpanPrinter;
 
 mod command;
-mod group;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {

@@ -1,8 +1,10 @@
 //! Exit codes, and messages on stderr.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -117,4 +119,29 @@ pub fn start_error(error: &io::Error) -> String {
         }
         _ => error.to_string(),
     }
+}
+
+/// Exit code for a command that exists and cannot be started, as in a shell.
+const CANNOT_START: u8 = 126;
+/// Exit code for a command that does not exist, as in a shell.
+const NO_SUCH_COMMAND: u8 = 127;
+
+/// Returns the error for a command that could not be started, with the exit code of a shell.
+pub fn cannot_start(program: &OsStr, error: &io::Error) -> CliError {
+    let (code, reason) = match error.kind() {
+        io::ErrorKind::NotFound if exists(program) => {
+            (CANNOT_START, "the interpreter that its first line names does not exist".to_owned())
+        }
+        io::ErrorKind::NotFound => (NO_SUCH_COMMAND, start_error(error)),
+        _ => (CANNOT_START, start_error(error)),
+    };
+    CliError::new(code, format!("cannot run {program:?}: {reason}"))
+}
+
+fn exists(program: &OsStr) -> bool {
+    if program.as_encoded_bytes().contains(&b'/') {
+        return Path::new(program).exists();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }

@@ -21,7 +21,6 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,17 +32,12 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::format::{Json, Printer};
 use crate::output::{BUFFER_BYTES, PIPE_BYTES};
 use crate::select::Shown;
-use crate::watch::group::Group;
 use cli::service;
-use cli::{CliError, Shutdown, start_error};
+use cli::{CliError, Group, Shutdown, cannot_start};
 
 /// Maximum time between SIGTERM and SIGKILL.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Exit code for a command that exists and cannot be started, as in a shell.
-const CANNOT_START: u8 = 126;
-/// Exit code for a command that does not exist, as in a shell.
-const NO_SUCH_COMMAND: u8 = 127;
 /// Offset of the exit code for a command killed by a signal, as in a shell; the signal's number is
 /// added.
 const KILLED: u8 = 128;
@@ -132,25 +126,6 @@ fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let signal = status.signal().and_then(|signal| u8::try_from(signal).ok());
     code.or(signal.map(|signal| KILLED.saturating_add(signal))).unwrap_or(1)
-}
-
-fn cannot_start(program: &OsStr, error: &io::Error) -> CliError {
-    let (code, reason) = match error.kind() {
-        io::ErrorKind::NotFound if exists(program) => {
-            (CANNOT_START, "the interpreter that its first line names does not exist".to_owned())
-        }
-        io::ErrorKind::NotFound => (NO_SUCH_COMMAND, start_error(error)),
-        _ => (CANNOT_START, start_error(error)),
-    };
-    CliError::new(code, format!("cannot run {program:?}: {reason}"))
-}
-
-fn exists(program: &OsStr) -> bool {
-    if program.as_encoded_bytes().contains(&b'/') {
-        return Path::new(program).exists();
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
 
 /// Returns true if the reason is temporary, so that the command may start at the next change: a

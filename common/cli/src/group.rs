@@ -1,9 +1,10 @@
-//! Terminates all processes that a watch's command started.
+//! Terminates all processes that a command started.
 //!
-//! Usually the command leads a process group, and its processes are the members of the group. In
-//! the foreground of a terminal, the command stays in the watch's group, because only the
-//! foreground group receives Ctrl-C and Ctrl-Z and may read from the terminal. There its processes
-//! are found by their parents, so a process whose parent has exited is not found.
+//! Usually the command leads a process group, and its processes are the members of the group. A
+//! command that may use the terminal stays in the group of this program while that is in the
+//! foreground, because only the foreground group receives Ctrl-C and Ctrl-Z and may read from the
+//! terminal. There its processes are found by their parents, so a process whose parent has exited
+//! is not found.
 //!
 //! In both cases each process receives SIGTERM, and SIGKILL if it still runs after a while.
 
@@ -24,20 +25,26 @@ use rustix::termios::tcgetpgrp;
 /// Time between two searches for new processes while the command is being terminated.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-#[derive(Clone, Copy)]
+/// The process group of a command.
+#[derive(Clone, Copy, Debug)]
 pub enum Group {
     /// The command leads a separate group.
     Own,
-    /// The command is in the watch's group, and its processes are found by their parents.
-    OfTheWatch,
+    /// The command is in the group of this program, and its processes are found by their parents.
+    OfThisProgram,
 }
 
 impl Group {
-    /// Chooses the group for a command that is about to start.
+    /// Chooses the group for a command that is about to start and may use the terminal.
     pub fn choose(command: &mut Command) -> Self {
-        if is_in_foreground() {
-            return Self::OfTheWatch;
+        match is_in_foreground() {
+            true => Self::OfThisProgram,
+            false => Self::separate(command),
         }
+    }
+
+    /// Makes a command that is about to start the leader of a separate group.
+    pub fn separate(command: &mut Command) -> Self {
         command.process_group(0);
         Self::Own
     }
@@ -86,7 +93,7 @@ impl Group {
         loop {
             let belongs = |stat: &Stat| match self {
                 Self::Own => stat.pgrp == command,
-                Self::OfTheWatch => {
+                Self::OfThisProgram => {
                     let is_parent = |pid: i32| pid == command || known.contains_key(&pid);
                     stat.pid == command
                         || is_parent(stat.ppid)
