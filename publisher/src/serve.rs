@@ -9,7 +9,8 @@ use common::schema::Field;
 use common::{Error, Expiry, PublisherState, Schema, UntypedPublisher};
 
 use crate::source::{
-    File, Follow, Neighbors, Processes, Progress, Routes, Source, SourceError, Stdin, file,
+    File, Follow, Neighbors, Processes, Progress, Routes, Source, SourceError, Stdin, Versioned,
+    Versions, file,
 };
 use args::{Args, From};
 use metrics::Metered;
@@ -127,8 +128,8 @@ fn refuse_early(name: &str) -> Result<(), Error> {
 /// The schema of a source's rows, and the source.
 type Described = (Schema, Box<dyn Source>);
 
-/// Opens the source that the arguments name. Returns `None` if the program was stopped while the
-/// file was read for the first time.
+/// Opens the source that the arguments name. Returns `None` if the program was stopped before the
+/// first version of the input had been read.
 fn source(
     args: &Args,
     hangups: Option<file::sighup::Hangups>,
@@ -136,12 +137,12 @@ fn source(
 ) -> Result<Option<Described>, CliError> {
     let described: Described = match (&args.from, hangups) {
         (From::File(path), Some(hangups)) => {
-            let settings = input::settings(args)?;
-            let file = File::open(path, settings, args.strict, hangups, stop)?;
-            let Some(file) = file else {
+            let versions = Versions::new(path.display().to_string(), "the file", args.strict);
+            let file = File::new(path, input::settings(args)?, hangups, stop)?;
+            let Some(source) = Versioned::open(file, versions, stop)? else {
                 return Ok(None);
             };
-            (file.schema().clone(), Box::new(file))
+            (source.schema().clone(), Box::new(source))
         }
         (From::Stdin, _) => {
             let schema = input::declared(args)?;

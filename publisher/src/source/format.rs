@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use clap::ValueEnum;
+use cli::CliError;
 use common::Schema;
 
-use super::Snapshot;
+use super::{Snapshot, csv_rows, json_lines};
 
 /// Settings for reading a file.
 #[derive(Clone, Debug)]
@@ -18,6 +19,19 @@ pub struct Settings {
     pub key: Option<Vec<String>>,
     /// The row to keep of rows with the same key, or `None` to refuse the file.
     pub on_duplicate: Option<OnDuplicate>,
+}
+
+impl Settings {
+    /// Reads a whole table. `former` is the schema of the version that was read before.
+    ///
+    /// # Errors
+    /// Returns the first bad line, or settings that do not suit the input.
+    pub fn read(&self, bytes: &[u8], former: Option<&Schema>) -> Result<Table, CliError> {
+        match self.format {
+            Format::Csv(dialect) => csv_rows::read(bytes, dialect, self, former),
+            Format::Jsonl => json_lines::read(bytes, self, former),
+        }
+    }
 }
 
 /// A table that was read from a file.

@@ -23,12 +23,15 @@ pub(crate) mod processes;
 mod snapshot;
 mod staging;
 mod stdin;
+mod versions;
+mod worker;
 
 pub(crate) use file::File;
 pub(crate) use netlink::{Follow, Neighbors, Routes};
 pub(crate) use processes::Processes;
 pub use snapshot::Snapshot;
 pub(crate) use stdin::Stdin;
+pub(crate) use versions::{Versioned, Versions};
 
 /// A source of rows for a table.
 pub trait Source {

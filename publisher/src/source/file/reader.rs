@@ -1,22 +1,17 @@
-//! Reads a file in a separate thread, so that the publishing loop does not wait for it.
+//! Reads a file.
 
 use std::fs::OpenOptions;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use cli::{CliError, start_error};
+use cli::CliError;
 use common::Schema;
 use nix::fcntl::OFlag;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::follow::{Identity, QUIET};
-use crate::source::format::{Format, Settings, Table};
-use crate::source::{csv_rows, json_lines};
+use crate::source::format::{Settings, Table};
 
 const MAX_FILE: u64 = 4 << 30;
 
@@ -31,85 +26,20 @@ pub struct Reading {
 }
 
 pub enum Outcome {
-    Table(Table),
+    /// The table, or the reason why the file cannot be read or is not a table.
+    Read(Result<Table, CliError>),
     /// The bytes are the same as in the last read.
     Same,
-    /// The file cannot be read, or its content is not a valid table.
-    Bad(CliError),
     Gone,
 }
 
-/// Results of the previous read, which the next one compares with.
-#[derive(Clone, Default)]
-pub struct Former {
-    pub fingerprint: Option<u64>,
-    pub schema: Option<Arc<Schema>>,
-}
-
-pub struct Reader {
-    path: Arc<Path>,
-    settings: Arc<Settings>,
-    done: Arc<EventFd>,
-    thread: Option<JoinHandle<Reading>>,
-}
-
-impl Reader {
-    pub fn new(path: &Path, settings: Settings) -> Result<Self, CliError> {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let done = EventFd::from_value_and_flags(0, flags)
-            .map_err(|errno| CliError::new(1, format!("cannot wait for a reader: {errno}")))?;
-        let (path, settings, done) = (path.into(), Arc::new(settings), Arc::new(done));
-        Ok(Self { path, settings, done, thread: None })
-    }
-
-    /// Returns a descriptor that becomes readable when a version has been read.
-    pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.done.as_fd()
-    }
-
-    pub fn is_busy(&self) -> bool {
-        self.thread.is_some()
-    }
-
-    /// Starts to read a version. Must not be called while the reader is busy.
-    pub fn begin(&mut self, former: Former) -> Result<(), CliError> {
-        debug_assert!(!self.is_busy(), "one version at a time");
-        let (path, settings) = (Arc::clone(&self.path), Arc::clone(&self.settings));
-        let announce = Announce(Arc::clone(&self.done));
-        let thread = std::thread::Builder::new().name("reader".to_owned());
-        let thread = thread.spawn(move || {
-            let _announce_on_drop = announce;
-            read(&path, &settings, &former)
-        });
-        let refused = |error| {
-            let reason = start_error(&error);
-            CliError::new(1, format!("cannot start a reader thread: {reason}"))
-        };
-        self.thread = Some(thread.map_err(refused)?);
-        Ok(())
-    }
-
-    pub fn finished(&mut self) -> Option<Reading> {
-        // An empty eventfd means that no thread has ended.
-        self.done.read().ok()?;
-        match self.thread.take()?.join() {
-            Ok(reading) => Some(reading),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    }
-}
-
-/// Signals the end of the thread when it is dropped, even if the thread panicked.
-struct Announce(Arc<EventFd>);
-
-impl Drop for Announce {
-    fn drop(&mut self) {
-        // The write fails only if the counter is full, and then the descriptor is readable already.
-        let _readable = self.0.write(1);
-    }
-}
-
-fn read(path: &Path, settings: &Settings, former: &Former) -> Reading {
+/// Reads a version of the file. `fingerprint` and `schema` are those of the version before.
+pub fn read(
+    path: &Path,
+    settings: &Settings,
+    fingerprint: Option<u64>,
+    schema: Option<&Schema>,
+) -> Reading {
     let mut reading = Reading {
         // Taken before the read, so that a file that is renamed into place afterwards counts as a
         // new version.
@@ -124,7 +54,7 @@ fn read(path: &Path, settings: &Settings, former: &Former) -> Reading {
             let kind = error.kind();
             if kind != io::ErrorKind::NotFound && kind != io::ErrorKind::NotADirectory {
                 let error = CliError::new(5, format!("cannot read it: {error}"));
-                reading.outcome = Outcome::Bad(error);
+                reading.outcome = Outcome::Read(Err(error));
             }
             return reading;
         }
@@ -132,16 +62,10 @@ fn read(path: &Path, settings: &Settings, former: &Former) -> Reading {
     let mut hasher = DefaultHasher::new();
     hasher.write(&bytes);
     reading.fingerprint = Some(hasher.finish());
-    if former.fingerprint == reading.fingerprint {
-        reading.outcome = Outcome::Same;
-        return reading;
-    }
-    let former = former.schema.as_deref();
-    let table = match settings.format {
-        Format::Csv(dialect) => csv_rows::read(&bytes, dialect, settings, former),
-        Format::Jsonl => json_lines::read(&bytes, settings, former),
+    reading.outcome = match fingerprint == reading.fingerprint {
+        true => Outcome::Same,
+        false => Outcome::Read(settings.read(&bytes, schema)),
     };
-    reading.outcome = table.map_or_else(Outcome::Bad, Outcome::Table);
     reading
 }
 
