@@ -1,6 +1,6 @@
 //! Publishes a source's rows in a table until the program is stopped.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cli::service::Service;
 use cli::{CliError, Shutdown, status};
@@ -9,8 +9,8 @@ use common::schema::Field;
 use common::{Error, Expiry, PublisherState, Schema, UntypedPublisher};
 
 use crate::source::{
-    File, Follow, Neighbors, Processes, Progress, Routes, Source, SourceError, Stdin, Versioned,
-    Versions, file,
+    CommandOutput, File, Follow, Neighbors, Processes, Progress, Routes, Source, SourceError,
+    Stdin, Versioned, Versions, file,
 };
 use args::{Args, From};
 use metrics::Metered;
@@ -21,6 +21,11 @@ pub mod args;
 mod input;
 mod metrics;
 mod prompt;
+
+/// Default values of `--every` and `--timeout`.
+const PROCESSES_INTERVAL: Duration = Duration::from_millis(100);
+const COMMAND_INTERVAL: Duration = Duration::from_secs(5);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs `publisher serve`.
 pub fn run(args: &Args) -> Result<(), CliError> {
@@ -157,8 +162,20 @@ fn source(
             let source = Follow::<Neighbors>::new(args.receive_buffer)?;
             (source.schema(), Box::new(source))
         }
+        (From::Command, _) => {
+            let name = args.command[0].display().to_string();
+            let versions = Versions::new(name, "the output", args.strict).with_streaks();
+            let every = args.every.unwrap_or(COMMAND_INTERVAL);
+            let timeout = args.timeout.unwrap_or(COMMAND_TIMEOUT);
+            let settings = input::settings(args)?;
+            let output = CommandOutput::new(&args.command, every, timeout, settings)?;
+            let Some(source) = Versioned::open(output, versions, stop)? else {
+                return Ok(None);
+            };
+            (source.schema().clone(), Box::new(source))
+        }
         _ => {
-            let source = Processes::new(args.every)?;
+            let source = Processes::new(args.every.unwrap_or(PROCESSES_INTERVAL))?;
             (source.schema(), Box::new(source))
         }
     };

@@ -248,6 +248,7 @@ pub fn sources(current: &OsStr) -> Vec<CompletionCandidate> {
         ("processes", "the processes of this machine"),
         ("routes", "the routes of the kernel"),
         ("neighbors", "the neighbors of the kernel"),
+        ("command", "the output of a command, which is run at an interval"),
         ("-", "lines on stdin"),
     ];
     let mut found = described(sources, current);

@@ -30,9 +30,7 @@ impl Shutdown {
             hangup.add(Signal::SIGHUP);
             hangup.thread_block().map_err(|errno| refused(&errno))?;
         }
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let event = EventFd::from_value_and_flags(0, flags).map_err(|errno| refused(&errno))?;
-        let stop = Self(Arc::new(event));
+        let stop = Self::by_request()?;
         let handler = stop.clone();
         ctrlc::set_handler(move || handler.request()).map_err(|error| match error {
             // `ctrlc` starts a thread.
@@ -40,6 +38,14 @@ impl Shutdown {
             error => refused(&error),
         })?;
         Ok(stop)
+    }
+
+    /// Creates a request that no signal makes, for a part of the program that ends separately.
+    pub fn by_request() -> Result<Self, CliError> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let event = EventFd::from_value_and_flags(0, flags)
+            .map_err(|errno| CliError::new(1, format!("cannot wait for signals: {errno}")))?;
+        Ok(Self(Arc::new(event)))
     }
 
     /// Requests the shutdown, as a signal does.

@@ -32,6 +32,10 @@ CSV on stdin (`--from - --format csv`): the first record names the columns, and 
 
 Files (`--from FILE.csv`, `.tsv`, `.jsonl` or `.ndjson`): the file is the table. It is read again whenever it changes, and at SIGHUP, and the differences become visible atomically. A version that cannot be read is reported, and the rows do not change. The lines of a .jsonl file are applied as on stdin, to an empty table; a last line that is the beginning of an object is left out until it is complete.
 
+Commands (`--from command -- COMMAND ARG…`): each run prints the whole table, in any format; the default is columns. The differences become visible atomically. A run that fails, takes longer than --timeout or prints something that is not a table is reported once per streak, with the end of its stderr, and the rows do not change. Runs do not overlap. At the end of a run its whole process group is ended.
+
+Columns (`--format columns`): cells are separated by runs of blanks, as df, ps and ss print them. The first line names the columns. There are as many as the line with the fewest words has; the last one takes the rest of each line and the remaining names. A name that occurs twice gets its number appended.
+
 In CSV, a quoted cell may hold delimiters, line breaks and doubled quotes. Text after a closing quote is an error; with `--quote none` every quote is an ordinary character. A file with one column is refused if every record has the same number of semicolons, bars or tabs, unless --delimiter is given.
 
 Without --fields the kinds are inferred from the whole file: bool (true, false), u64, i64, f64, ipv4, ipv6, ipnet, mac, timestamp, else text. A value that would lose a digit makes its column text: 007, +5, numbers beyond 64 bits, leap seconds, and in CSV codes such as 12E3. An empty cell also makes its column text; a column without any cells keeps its previous kind. A key is text unless every value would print exactly as written. Names keep their letters; blanks, commas and colons in them become _. If two different names become equal, the later one gets its column number appended. A column without a name is column_N.
@@ -49,6 +53,7 @@ Examples:
         B follows A, and ends when the watch ends
   publisher serve prices --from prices.csv
         fields are inferred, and the first column is the key
+  publisher serve disks --from command --every 5s -- df -P
   publisher serve geo --from geoip.csv --no-header --comment '#' --fields \
     first:u32,last:u32,country:text(8)"#;
 
@@ -60,13 +65,14 @@ pub struct Args {
     pub name: String,
 
     /// Source of the rows: `processes`, `routes` or `neighbors` (of this machine), a file of CSV
-    /// or lines of JSON, which is followed, or `-` (CSV or lines of JSON on stdin)
+    /// or lines of JSON, which is followed, `command` (the output of COMMAND, at an interval), or
+    /// `-` (CSV or lines of JSON on stdin)
     #[arg(help_heading = SOURCE, long, value_name = "SOURCE", value_parser = OsStringValueParser::new().try_map(From::try_from), add = ArgValueCompleter::new(complete::sources))]
     pub from: From,
 
     /// The fields of a row: NAME:KIND,… with bool, u8 to u64, i8 to i64, f32, f64, text(N), ipv4,
     /// ipv6, ipnet, mac or timestamp as KIND. Required for `-`; they select columns of CSV and
-    /// members of JSON [default for files: inferred]
+    /// members of JSON [default for files and commands: inferred]
     // `TABLECAST_FIELDS` and `TABLECAST_FORMAT` belong to the subscriber, and users export them for
     // a whole shell.
     #[arg(help_heading = SOURCE, long, env = "TABLECAST_SERVE_FIELDS")]
@@ -76,8 +82,8 @@ pub struct Args {
     #[arg(help_heading = SOURCE, long, value_name = "FIELDS")]
     pub key: Option<String>,
 
-    /// Format of FILE or stdin: csv, tsv or jsonl [default: by the file's extension; jsonl on
-    /// stdin]
+    /// Format of the input: csv, tsv, jsonl or columns (separated by blanks) [default: by the file's
+    /// extension; columns of a command; jsonl on stdin]
     #[arg(help_heading = SOURCE, long, value_name = "FORMAT", hide_possible_values = true, env = "TABLECAST_SERVE_FORMAT")]
     pub format: Option<FormatName>,
 
@@ -105,9 +111,15 @@ pub struct Args {
     #[arg(help_heading = SOURCE, long, value_name = "WHICH", hide_possible_values = true)]
     pub on_duplicate: Option<OnDuplicate>,
 
-    /// Interval at which the processes are read
-    #[arg(help_heading = SOURCE, long, value_name = "DURATION", default_value = "100ms", value_parser = interval)]
-    pub every: Duration,
+    /// Interval at which the processes are read or the command is run [default: 100ms; 5s for a
+    /// command]
+    #[arg(help_heading = SOURCE, long, value_name = "DURATION", value_parser = interval)]
+    pub every: Option<Duration>,
+
+    /// Maximum time of a run of the command, which is then terminated [default: 30s]
+    // `TABLECAST_TIMEOUT` belongs to the subscriber.
+    #[arg(help_heading = SOURCE, long, value_name = "DURATION", value_parser = interval, env = "TABLECAST_SERVE_TIMEOUT")]
+    pub timeout: Option<Duration>,
 
     /// Size of the receive buffer for events of `routes` and `neighbors`; if it overflows,
     /// everything is read again
@@ -161,6 +173,10 @@ pub struct Args {
     /// port, reported on stderr), `unix:PATH`
     #[arg(long, value_name = "ADDR")]
     pub metrics: Option<Address>,
+
+    /// The command of `--from command`, after --, and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 /// The value of `--from`.
@@ -170,6 +186,7 @@ pub enum From {
     Routes,
     Neighbors,
     Stdin,
+    Command,
     File(PathBuf),
 }
 
@@ -183,6 +200,7 @@ impl TryFrom<OsString> for From {
             Some("routes") => Ok(Self::Routes),
             Some("neighbors") => Ok(Self::Neighbors),
             Some("-") => Ok(Self::Stdin),
+            Some("command") => Ok(Self::Command),
             _ => {
                 let path = PathBuf::from(value);
                 let is_path = path.as_os_str().as_encoded_bytes().contains(&b'/')
@@ -191,10 +209,10 @@ impl TryFrom<OsString> for From {
                     return Ok(Self::File(path));
                 }
                 let text = path.to_string_lossy();
-                let similar = nearest(&text, ["processes", "routes", "neighbors"]);
+                let similar = nearest(&text, ["processes", "routes", "neighbors", "command"]);
                 let hint = similar.map_or(String::new(), |name| format!("did you mean {name}? "));
                 Err(format!(
-                    "it is neither a source nor a file: {hint}use processes, routes, neighbors, FILE.csv, FILE.tsv, FILE.jsonl, or - for stdin"
+                    "it is neither a source nor a file: {hint}use processes, routes, neighbors, command, FILE.csv, FILE.tsv, FILE.jsonl, or - for stdin"
                 ))
             }
         }

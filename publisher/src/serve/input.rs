@@ -10,39 +10,71 @@ use crate::source::format::{Dialect, Format, FormatName, Quote, Settings};
 
 /// Checks that all given arguments apply to the source and that the required ones are present.
 pub fn check(args: &Args) -> Result<(), CliError> {
+    let reason = check_command(args).or_else(|| check_options(args, format_name(args)));
+    match (reason, &args.from) {
+        (Some(reason), _) => Err(CliError::new(2, reason)),
+        (None, From::Stdin) => declared(args).map(|_| ()),
+        (None, _) if args.fields.is_some() => declared(args).map(|_| ()),
+        (None, _) => Ok(()),
+    }
+}
+
+/// Returns the reason why the arguments about the command do not suit the source.
+fn check_command(args: &Args) -> Option<String> {
+    let is_command = args.from == From::Command;
+    match first_given(&[
+        ("a command after --", !args.command.is_empty()),
+        ("--timeout", args.timeout.is_some()),
+    ]) {
+        Some(option) if !is_command => Some(format!("{option} is for `--from command`")),
+        _ if is_command && args.command.is_empty() => {
+            Some("--from command needs a command: add -- COMMAND, such as -- df -P".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Returns the reason why the options about the input do not suit the source or the format.
+fn check_options(args: &Args, format: Option<FormatName>) -> Option<String> {
     let csv_option = first_given(&[
         ("--delimiter", args.delimiter.is_some()),
-        ("--comment", args.comment.is_some()),
         ("--quote", args.quote.is_some()),
+    ]);
+    let record_option = first_given(&[
+        ("--comment", args.comment.is_some()),
         ("--no-header", args.no_header),
         ("--on-duplicate", args.on_duplicate.is_some()),
     ]);
-    let input_option = csv_option.or(first_given(&[
+    let input_option = csv_option.or(record_option).or(first_given(&[
         ("--fields", args.fields.is_some()),
         ("--key", args.key.is_some()),
         ("--format", args.format.is_some()),
     ]));
-    let reason = match (&args.from, format_name(args)) {
+    match (&args.from, format) {
         (from, _) if *from != From::Stdin && (args.expire.is_some() || args.ttl.is_some()) => Some(
             "--expire and --ttl are for `--from -`: other sources say themselves which rows exist"
                 .to_owned(),
         ),
         (From::Processes | From::Routes | From::Neighbors, _) => input_option.map(|option| {
             format!(
-                "{option} is for files and `--from -`: processes, routes and neighbors have their \
-                 own fields and key"
+                "{option} is for files, commands and `--from -`: processes, routes and neighbors \
+                 have their own fields and key"
             )
         }),
         (From::File(path), None) => Some(unknown_format(path)),
-        (_, Some(FormatName::Jsonl)) if csv_option.is_some() => csv_option
+        (_, Some(FormatName::Jsonl)) => csv_option
+            .or(record_option)
             .map(|option| format!("{option} is for CSV: add --format csv if the input is CSV")),
+        (From::Stdin, Some(FormatName::Columns)) => {
+            Some("--format columns is for files and commands".to_owned())
+        }
+        (_, Some(FormatName::Columns)) => csv_option
+            .map(|option| format!("{option} is for CSV: columns are separated by runs of blanks")),
         (From::Stdin, _) if args.on_duplicate.is_some() => Some(
             "--on-duplicate is for files: on stdin a later row replaces an earlier one".to_owned(),
         ),
-        (From::File(_), _) if args.fields.is_none() => None,
-        _ => return declared(args).map(|_| ()),
-    };
-    reason.map_or(Ok(()), |reason| Err(CliError::new(2, reason)))
+        _ => None,
+    }
 }
 
 /// Returns the first option that is given.
@@ -55,8 +87,8 @@ fn unknown_format(path: &Path) -> String {
     match path.is_dir() {
         true => format!("{shown} is a directory: name a file of CSV or lines of JSON in it"),
         false => format!(
-            "{shown}: unknown format: give --format csv, tsv or jsonl (sources are processes, \
-             routes, neighbors, files, and - for stdin)"
+            "{shown}: unknown format: give --format csv, tsv, jsonl or columns (sources are \
+             processes, routes, neighbors, command, files, and - for stdin)"
         ),
     }
 }
@@ -65,6 +97,7 @@ fn format_name(args: &Args) -> Option<FormatName> {
     match &args.from {
         From::Processes | From::Routes | From::Neighbors => None,
         From::Stdin => Some(args.format.unwrap_or(FormatName::Jsonl)),
+        From::Command => Some(args.format.unwrap_or(FormatName::Columns)),
         From::File(path) => args.format.or_else(|| FormatName::of_path(path)),
     }
 }
@@ -74,7 +107,8 @@ pub fn format(args: &Args) -> Result<Format, CliError> {
     let separator = match format_name(args) {
         Some(FormatName::Csv) => b',',
         Some(FormatName::Tsv) => b'\t',
-        _ => return Ok(Format::Jsonl),
+        Some(FormatName::Columns) => b' ',
+        Some(FormatName::Jsonl) | None => return Ok(Format::Jsonl),
     };
     let delimiter = args.delimiter.unwrap_or(separator);
     if args.comment == Some(delimiter) {
@@ -91,6 +125,7 @@ pub fn format(args: &Args) -> Result<Format, CliError> {
         comment: args.comment,
         has_header: !args.no_header,
         has_quotes: args.quote != Some(Quote::None),
+        columns: (format_name(args) == Some(FormatName::Columns)).then_some(usize::MAX),
     }))
 }
 

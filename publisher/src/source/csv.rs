@@ -6,7 +6,9 @@
 //! 2. A cell that begins with a quote ends at the next quote that is not doubled. Only a delimiter
 //!    or a line end may follow that quote; anything else is an error, and so is a quote that is
 //!    never closed.
-//! 3. A quote anywhere else in a cell is an ordinary character. With `--quote none` all quotes are.
+//! 3. In columns, cells are separated by runs of blanks, quotes are ordinary characters, and the last
+//!    cell is the rest of the line.
+//! 4. A quote anywhere else in a cell is an ordinary character. With `--quote none` all quotes are.
 //!
 //! The `csv` crate is not used here because it accepts malformed quotes without an error: it reads
 //! `"abc"def` as `abcdef`, and a stray quote at the beginning of a cell makes it read the following
@@ -112,7 +114,7 @@ impl Decoder {
                 let length = input.iter().position(|byte| is_line_end(*byte));
                 self.is_skipping = length.is_none();
                 self.skip(input, length.unwrap_or(input.len()));
-            } else if is_line_end(first) {
+            } else if is_line_end(first) || self.dialect.columns.is_some() && is_blank(first) {
                 self.skip(input, 1);
             } else if input.starts_with(BYTE_ORDER_MARK) {
                 self.skip(input, BYTE_ORDER_MARK.len());
@@ -130,6 +132,11 @@ impl Decoder {
         is_end: bool,
         has_quotes: &mut bool,
     ) -> Result<(Cells<'i>, usize), Failure> {
+        if let Some(columns) = self.dialect.columns {
+            let end = input.iter().position(|byte| is_line_end(*byte));
+            let end = end.or(is_end.then_some(input.len())).ok_or(Failure::Incomplete)?;
+            return Ok((blank_separated(&input[..end], columns), end));
+        }
         let mut cells = Vec::new();
         let mut start = 0;
         loop {
@@ -231,6 +238,27 @@ fn text(number: usize, cell: Cow<'_, [u8]>) -> Result<Cow<'_, str>, String> {
         Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).ok(),
     };
     text.ok_or_else(|| format!("cell {number} is not UTF-8: convert the input to UTF-8"))
+}
+
+/// Returns at most `columns` cells of a line. The last one is the rest of the line.
+fn blank_separated(line: &[u8], columns: usize) -> Cells<'_> {
+    let mut cells = Vec::new();
+    let mut rest = line.trim_ascii();
+    while cells.len() + 1 < columns
+        && let Some(end) = rest.iter().position(|byte| is_blank(*byte))
+    {
+        cells.push(rest[..end].into());
+        rest = rest[end..].trim_ascii_start();
+    }
+    cells.push(rest.into());
+    if cells.len() + 1 == columns {
+        cells.push(Cow::default());
+    }
+    cells
+}
+
+fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace()
 }
 
 fn is_line_end(byte: u8) -> bool {

@@ -213,13 +213,28 @@ struct CsvFile<'b> {
     header_line: u64,
 }
 
+/// Appends its number to each name that occurs before. The names of columns are those of a program,
+/// and cannot be changed in the input.
+fn numbered_duplicates(names: &[Cow<'_, str>]) -> Vec<String> {
+    let number = |(index, name): (usize, &Cow<'_, str>)| match names[..index].contains(name) {
+        true => format!("{name}_{}", index + 1),
+        false => name.to_string(),
+    };
+    names.iter().enumerate().map(number).collect()
+}
+
 fn records(bytes: &[u8], dialect: Dialect) -> impl Iterator<Item = Record<'_>> {
     let (mut decoder, mut rest) = (Decoder::new(dialect, usize::MAX), bytes);
     std::iter::from_fn(move || decoder.next(&mut rest, true))
 }
 
 impl<'b> CsvFile<'b> {
-    fn new(bytes: &'b [u8], dialect: Dialect) -> Result<Self, CliError> {
+    fn new(bytes: &'b [u8], mut dialect: Dialect) -> Result<Self, CliError> {
+        if dialect.columns.is_some() {
+            // The names of columns with blanks, such as `Mounted on`, belong to the last column.
+            let cells = records(bytes, dialect).filter_map(|record| Some(record.cells.ok()?.len()));
+            dialect.columns = cells.min();
+        }
         let Some(first) = records(bytes, dialect).next() else {
             let reason = match dialect.has_header {
                 true => "write the names of its columns in the first line, as in `id,name,price`",
@@ -230,6 +245,7 @@ impl<'b> CsvFile<'b> {
         let bad_header = |reason: String| bad_line(first.line, &reason);
         let cells = first.cells.map_err(bad_header)?;
         let header = match dialect.has_header {
+            true if dialect.columns.is_some() => Header::named(&numbered_duplicates(&cells)),
             true => Header::named(&cells),
             false => Header::numbered(cells.len()),
         };
@@ -259,7 +275,8 @@ impl<'b> CsvFile<'b> {
 
     /// Refuses a file of one column in which every record has the same number of another separator.
     fn check_delimiter(&self) -> Result<(), CliError> {
-        if self.dialect.is_delimiter_given || self.header.width() != 1 {
+        let is_checked = self.dialect.columns.is_none() && !self.dialect.is_delimiter_given;
+        if !is_checked || self.header.width() != 1 {
             return Ok(());
         }
         let is_in_all = |separator: &u8| {

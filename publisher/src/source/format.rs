@@ -46,7 +46,7 @@ pub struct Table {
 /// The format of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Comma-separated values, or values with another delimiter.
+    /// Comma-separated values, or values with another delimiter or separated by blanks.
     Csv(Dialect),
     /// Lines of JSON.
     Jsonl,
@@ -65,6 +65,9 @@ pub struct Dialect {
     pub has_header: bool,
     /// True if cells may be written in quotes; otherwise quotes are ordinary characters.
     pub has_quotes: bool,
+    /// For cells that are separated by runs of blanks instead of the delimiter: the maximum number
+    /// of cells. The last cell is the rest of the line, and is empty if only it is missing.
+    pub columns: Option<usize>,
 }
 
 impl Default for Dialect {
@@ -75,6 +78,7 @@ impl Default for Dialect {
             comment: None,
             has_header: true,
             has_quotes: true,
+            columns: None,
         }
     }
 }
@@ -104,6 +108,8 @@ pub enum FormatName {
     Csv,
     /// CSV with tabs.
     Tsv,
+    /// Columns as `df` and `ps` print them, separated by blanks.
+    Columns,
     /// Lines of JSON.
     Jsonl,
 }

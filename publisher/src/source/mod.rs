@@ -11,6 +11,7 @@ use cli::service::Readiness;
 use common::{Error, UntypedPublisher};
 
 pub mod change;
+mod command;
 mod csv;
 pub mod csv_rows;
 pub(crate) mod file;
@@ -26,6 +27,7 @@ mod stdin;
 mod versions;
 mod worker;
 
+pub(crate) use command::CommandOutput;
 pub(crate) use file::File;
 pub(crate) use netlink::{Follow, Neighbors, Routes};
 pub(crate) use processes::Processes;

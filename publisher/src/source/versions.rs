@@ -21,6 +21,9 @@ use super::{Progress, Snapshot, Source, SourceError};
 /// Interval at which publishing is retried after a lack of memory.
 pub const RETRY: Duration = Duration::from_secs(5);
 
+/// Maximum size of a version that a command prints or that arrives on stdin, in bytes.
+pub const MAX_OUTPUT: usize = 64 << 20;
+
 /// An input of which each version is a whole table.
 pub trait Input {
     /// Returns descriptors, one of which becomes readable when there is something to do.
@@ -119,6 +122,8 @@ pub struct Versions {
     /// Name of the kind of input in the summary.
     of: &'static str,
     is_strict: bool,
+    /// True if only the first of consecutive refused versions is reported.
+    reports_streaks: bool,
     /// Schema of the last good version.
     schema: Option<Arc<Schema>>,
     /// The snapshot to publish, and the time of the next attempt.
@@ -140,6 +145,7 @@ impl Versions {
             name,
             of,
             is_strict,
+            reports_streaks: false,
             schema: None,
             fresh: None,
             has_published: false,
@@ -149,6 +155,12 @@ impl Versions {
             accepted: 0,
             refused: 0,
         }
+    }
+
+    /// Reports only the first of consecutive refused versions, because the input is read again
+    /// whether it has changed or not.
+    pub fn with_streaks(self) -> Self {
+        Self { reports_streaks: true, ..self }
     }
 
     /// Returns the schema of the last good version.
@@ -223,9 +235,12 @@ impl Versions {
         if is_end || self.schema.is_none() {
             return Err(CliError::new(fault.code(), format!("{}: {fault}", self.name)));
         }
-        self.is_stale = true;
         self.refused += 1;
-        self.say(&format!("{fault}; the table stays as it is"));
+        if std::mem::replace(&mut self.is_stale, true) && self.reports_streaks {
+            tracing::debug!("{}: {fault}", self.name);
+        } else {
+            self.say(&format!("{fault}; the table stays as it is"));
+        }
         Ok(())
     }
 

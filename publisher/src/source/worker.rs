@@ -46,6 +46,13 @@ impl<T: Send + 'static> Worker<T> {
         Ok(())
     }
 
+    /// Waits until the work is done, and drops its result.
+    pub fn wait(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let _result = thread.join();
+        }
+    }
+
     /// Returns the result once the work is done.
     pub fn finished(&mut self) -> Option<T> {
         // An empty eventfd means that no thread has ended.

@@ -18,6 +18,7 @@ struct Input<'b> {
     comment: bool,
     has_header: bool,
     has_quotes: bool,
+    columns: bool,
     key: Option<Vec<&'b str>>,
     duplicates: bool,
     bytes: &'b [u8],
@@ -30,6 +31,7 @@ fuzz_target!(|input: Input<'_>| {
         comment: input.comment.then_some(b'#'),
         has_header: input.has_header,
         has_quotes: input.has_quotes,
+        columns: input.columns.then_some(usize::MAX),
     };
     file(&input, dialect);
     stream(&input, dialect);

@@ -2,6 +2,7 @@
 
 mod chain;
 mod command_line;
+mod command_source;
 mod documented;
 mod edit;
 mod endings;

@@ -6,6 +6,7 @@ const TABS: Dialect = Dialect {
     comment: Some(b'#'),
     has_header: false,
     has_quotes: true,
+    columns: None,
 };
 
 /// Decodes bytes in pieces of `size`. Returns the line of each record with its cells or its error.

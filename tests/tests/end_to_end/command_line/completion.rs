@@ -76,6 +76,8 @@ fn bash_completes_wake_kinds_and_other_values() {
     assert_eq!(of_subscriber(&["completions", "z"]), ["zsh"]);
     let of_publisher = |words: &[&str]| offered(publisher(), &[&["publisher"], words].concat());
     assert_eq!(of_publisher(&["serve", "t", "--from", "pro"]), ["processes"]);
+    assert_eq!(of_publisher(&["serve", "t", "--from", "com"]), ["command"]);
+    assert_eq!(of_publisher(&["serve", "t", "--format", "col"]), ["columns"]);
     let subcommands = of_publisher(&[""]);
     assert!(subcommands.contains(&"serve".to_owned()), "{subcommands:?}");
     assert!(!subcommands.contains(&"__subscriber".to_owned()), "{subcommands:?}");

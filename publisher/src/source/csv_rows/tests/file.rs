@@ -8,6 +8,7 @@ const TABS: Dialect = Dialect {
     comment: Some(b'#'),
     has_header: false,
     has_quotes: true,
+    columns: None,
 };
 
 fn settings(fields: Option<&str>, key: Option<&str>) -> Settings {
@@ -258,4 +259,25 @@ fn duplicate_names_are_refused_only_where_they_are_used() {
 #[test]
 fn record_that_repeats_the_header_is_a_row() {
     assert_eq!(inferred("k,v\na,b\nk,v\n").1, ["a|b", "k|v"]);
+}
+
+#[test]
+fn columns_are_separated_by_runs_of_blanks() {
+    let columns = Dialect { columns: Some(usize::MAX), comment: Some(b'#'), ..Dialect::default() };
+    let table = |text: &str, dialect| table(text, dialect, &settings(None, None));
+    let df = "Filesystem 1024-blocks  Used Mounted on\n/dev/sda1      100    50 /\n\n \ntmpfs\t7 \"8 /run/a  b \r\n";
+    let (schema, rows) = table(df, columns);
+    assert_eq!(schema, "Filesystem:text(16),1024-blocks:u64,Used:text(8),Mounted_on:text(16)");
+    assert_eq!(rows, ["/dev/sda1|100|50|/", "tmpfs|7|\"8|/run/a  b"]);
+    let ps = "  PID TTY    CMD\n  # x\n    1 ?    init -x\n   22 pts/0  sh";
+    let (schema, rows) = table(ps, columns);
+    assert_eq!(schema, "PID:u64,TTY:text(8),CMD:text(8)");
+    assert_eq!(rows, ["1|?|init -x", "22|pts/0|sh"]);
+    let ss = "State Address:Port Address:Port\nup 1:2 3:4\n";
+    assert_eq!(table(ss, columns).0, "State:text(8),Address_Port:text(8),Address_Port_3:text(8)");
+    assert_eq!(table("word\none two\n", columns).1, ["one two"]);
+    let bare = Dialect { has_header: false, ..columns };
+    assert_eq!(table("a 1 2\nb 3\n", bare).1, ["a|1 2", "b|3"]);
+    let chosen = settings(Some("Mounted on:text(16),Used:text(8)"), None);
+    assert_eq!(self::table(df, columns, &chosen).1, ["/|50", "/run/a  b|\"8"]);
 }

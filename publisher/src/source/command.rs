@@ -1,0 +1,242 @@
+//! Runs a command at an interval. The output of each run is a version of the table.
+//!
+//! 1. A worker starts the command as the leader of a process group, without input, and reads its
+//!    stdout and the end of its stderr.
+//! 2. A run that has not ended after the timeout, or that prints more than [`MAX_OUTPUT`] bytes, is
+//!    terminated with all processes of its group, and so is a run when the source is dropped.
+//! 3. Processes of the group that are left when the command has exited are killed.
+//! 4. The next run starts at the interval, or when this run has ended. Missed runs are skipped.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cli::{CliError, Group, Shutdown, cannot_start, service};
+use nix::poll::PollFlags;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+
+use super::Progress;
+use super::format::{Settings, Table};
+use super::versions::{Input, MAX_OUTPUT, Versions};
+use super::worker::Worker;
+
+/// Maximum time between SIGTERM and SIGKILL.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Number of bytes at the end of stderr that are reported.
+const STDERR_BYTES: usize = 1024;
+
+const READ_SIZE: usize = 64 * 1024;
+
+pub struct CommandOutput {
+    runner: Arc<Runner>,
+    settings: Arc<Settings>,
+    every: Duration,
+    due: Instant,
+    worker: Worker<Result<Table, CliError>>,
+}
+
+impl CommandOutput {
+    /// Runs a command and its arguments at the interval `every`, each time for at most `timeout`.
+    pub fn new(
+        words: &[OsString],
+        every: Duration,
+        timeout: Duration,
+        settings: Settings,
+    ) -> Result<Self, CliError> {
+        let runner = Runner {
+            words: words.to_vec(),
+            timeout,
+            own_variables: cli::variables_of::<crate::Args>("serve"),
+            cancel: Shutdown::by_request()?,
+        };
+        Ok(Self {
+            runner: Arc::new(runner),
+            settings: Arc::new(settings),
+            every,
+            due: Instant::now(),
+            worker: Worker::new()?,
+        })
+    }
+}
+
+impl Input for CommandOutput {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.worker.descriptor()]
+    }
+
+    fn due(&self) -> Option<Instant> {
+        (!self.worker.is_busy()).then_some(self.due)
+    }
+
+    fn advance(&mut self, now: Instant, versions: &mut Versions) -> Result<Progress, CliError> {
+        if let Some(read) = self.worker.finished() {
+            versions.take(read, now)?;
+        }
+        if now >= self.due && !self.worker.is_busy() {
+            self.due = now + self.every;
+            let (runner, settings) = (Arc::clone(&self.runner), Arc::clone(&self.settings));
+            let schema = versions.schema().cloned();
+            let begun = self.worker.begin(move || {
+                let output = runner.run().map_err(|reason| CliError::new(5, reason))?;
+                settings.read(&output, schema.as_deref())
+            });
+            // The lack of threads may be temporary.
+            begun.or_else(|error| versions.report(&error, false))?;
+        }
+        Ok(Progress::Following)
+    }
+}
+
+impl Drop for CommandOutput {
+    fn drop(&mut self) {
+        self.runner.cancel.request();
+        self.worker.wait();
+    }
+}
+
+struct Runner {
+    words: Vec<OsString>,
+    timeout: Duration,
+    /// Environment variables that set flags of this program.
+    own_variables: Vec<String>,
+    /// Ends the current run.
+    cancel: Shutdown,
+}
+
+impl Runner {
+    /// Runs the command once, and returns its stdout.
+    fn run(&self) -> Result<Vec<u8>, String> {
+        let program = &self.words[0];
+        let mut command = Command::new(program);
+        // A command that is itself a `publisher` would take these variables as its own flags.
+        for variable in &self.own_variables {
+            command.env_remove(variable);
+        }
+        let group = Group::separate(&mut command);
+        let mut child = service::hide_from(&mut command)
+            .args(&self.words[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| cannot_start(program, &error).to_string())?;
+        let mut pipes = Pipes::of(&mut child);
+        let process = Pid::from_child(&child);
+        // The command is waited for last, so that its process id is not reused before.
+        let read = self.read(process, &mut pipes);
+        match read {
+            Ok(()) => {
+                let _none_left = kill_process_group(process, Signal::KILL);
+            }
+            Err(_) => group.terminate(process, PATIENCE),
+        }
+        let status = child.wait().map_err(|error| format!("cannot wait for it: {error}"));
+        let failure = match (read, status) {
+            (Ok(()), Ok(status)) if status.success() => return Ok(pipes.stdout.bytes),
+            (Ok(()), Ok(status)) => format!("it failed with {status}"),
+            (Err(reason), _) | (_, Err(reason)) => reason,
+        };
+        Err(failure + &pipes.end_of_stderr())
+    }
+
+    /// Reads the output until the command has exited.
+    fn read(&self, process: Pid, pipes: &mut Pipes) -> Result<(), String> {
+        let process = pidfd_open(process, PidfdFlags::empty())
+            .map_err(|errno| format!("cannot wait for it: {errno}"))?;
+        let deadline = Instant::now() + self.timeout;
+        let mut has_exited = false;
+        loop {
+            let left = match has_exited {
+                true => Duration::ZERO,
+                false => deadline.saturating_duration_since(Instant::now()),
+            };
+            let mut awaited = vec![(process.as_fd(), PollFlags::POLLIN)];
+            awaited.extend(pipes.open().map(|file| (file.as_fd(), PollFlags::POLLIN)));
+            let (is_cancelled, events) = self.cancel.poll(&awaited, Some(left));
+            let mut is_ready = events.iter().map(|events| !events.is_empty());
+            if is_cancelled {
+                return Err("it was terminated".to_owned());
+            }
+            let was_exited = has_exited;
+            has_exited |= is_ready.next().unwrap_or(false);
+            let has_read = pipes.read(is_ready)?;
+            if was_exited && !has_read {
+                return Ok(());
+            }
+            if !has_exited && left.is_zero() {
+                let timeout = self.timeout;
+                return Err(format!("it did not end within {timeout:?} and was terminated"));
+            }
+        }
+    }
+}
+
+/// The outputs of a command.
+struct Pipes {
+    stdout: Pipe,
+    stderr: Pipe,
+}
+
+struct Pipe {
+    /// `None` after the end of the output.
+    file: Option<File>,
+    bytes: Vec<u8>,
+}
+
+impl Pipe {
+    fn new(descriptor: Option<impl Into<OwnedFd>>) -> Self {
+        let file = descriptor.map(|descriptor| File::from(descriptor.into()));
+        Self { file, bytes: Vec::new() }
+    }
+
+    /// Reads once from a pipe that is readable.
+    fn read(&mut self) {
+        let length = self.bytes.len();
+        self.bytes.resize(length + READ_SIZE, 0);
+        let count =
+            self.file.as_ref().and_then(|mut file| file.read(&mut self.bytes[length..]).ok());
+        self.bytes.truncate(length + count.unwrap_or(0));
+        if count.is_none_or(|count| count == 0) {
+            self.file = None;
+        }
+    }
+}
+
+impl Pipes {
+    fn of(child: &mut Child) -> Self {
+        Self { stdout: Pipe::new(child.stdout.take()), stderr: Pipe::new(child.stderr.take()) }
+    }
+
+    fn open(&self) -> impl Iterator<Item = &File> {
+        [&self.stdout, &self.stderr].into_iter().filter_map(|pipe| pipe.file.as_ref())
+    }
+
+    /// Reads once from each open pipe that is ready. Returns true if one was.
+    fn read(&mut self, mut is_ready: impl Iterator<Item = bool>) -> Result<bool, String> {
+        let mut has_read = false;
+        for pipe in [&mut self.stdout, &mut self.stderr] {
+            if pipe.file.is_some() && is_ready.next().unwrap_or(false) {
+                pipe.read();
+                has_read = true;
+            }
+        }
+        let before_end = self.stderr.bytes.len().saturating_sub(STDERR_BYTES);
+        self.stderr.bytes.drain(..before_end);
+        match self.stdout.bytes.len() {
+            0..=MAX_OUTPUT => Ok(has_read),
+            _ => Err(format!("it printed more than {MAX_OUTPUT} bytes")),
+        }
+    }
+
+    /// Returns the end of stderr in one line, as the end of a sentence.
+    fn end_of_stderr(&self) -> String {
+        let text = String::from_utf8_lossy(&self.stderr.bytes);
+        let text = text.trim().replace(char::is_control, " ");
+        if text.is_empty() { text } else { format!(", its stderr ends with: {text}") }
+    }
+}
