@@ -8,9 +8,10 @@ use common::publisher::MAINTENANCE_INTERVAL;
 use common::schema::Field;
 use common::{Error, Expiry, PublisherState, Schema, UntypedPublisher};
 
+use crate::source::format::Separator;
 use crate::source::{
     CommandOutput, File, Follow, Neighbors, Processes, Progress, Routes, Source, SourceError,
-    Stdin, Versioned, Versions, file,
+    Stdin, StdinVersions, Versioned, Versions, file,
 };
 use args::{Args, From};
 use metrics::Metered;
@@ -52,7 +53,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
             return Err(failure);
         }
     };
-    if args.from == From::Stdin {
+    if args.from == From::Stdin && !args.snapshot {
         prompt::prompt(&schema, input::format(args)?, args.exit_at_eof)?;
     }
     if args.clear {
@@ -149,6 +150,15 @@ fn source(
             };
             (source.schema().clone(), Box::new(source))
         }
+        (From::Stdin, _) if args.snapshot => {
+            let versions = Versions::new("stdin".to_owned(), "the input", args.strict);
+            let separator = args.separator.unwrap_or(Separator::Blank);
+            let input = StdinVersions::new(separator, input::settings(args)?)?;
+            let Some(source) = Versioned::open(input, versions.with_streaks(), stop)? else {
+                return Ok(None);
+            };
+            (source.schema().clone(), Box::new(source))
+        }
         (From::Stdin, _) => {
             let schema = input::declared(args)?;
             let source = Stdin::new(schema.clone(), input::format(args)?, args.strict)?;
@@ -205,7 +215,7 @@ pub fn publish(
             }
         }
         let has_ended = progress == Progress::Ended;
-        if has_ended && !source.is_snapshot() {
+        if has_ended {
             publisher.end_input();
         }
         let now = Instant::now();

@@ -10,7 +10,7 @@ use cli::metrics::Address;
 use cli::{complete, duration, nearest};
 use common::publisher::{MAX_CAPACITY, MAX_SLOTS};
 
-use crate::source::format::{FormatName, OnDuplicate, Quote};
+use crate::source::format::{FormatName, OnDuplicate, Quote, Separator};
 
 /// Help headings.
 const SOURCE: &str = "Source";
@@ -29,6 +29,8 @@ A line outside begin and commit is a separate change; lines that arrive together
 When stdin ends, the table stays up with its last rows, and the end is reported on stderr, in the metrics and to the service manager. With --exit-at-eof the publisher ends too: use it in a pipeline.
 
 CSV on stdin (`--from - --format csv`): the first record names the columns, and each further record is an upsert. A column `op` that is not a field holds create, insert, update, upsert or delete, as `subscriber watch --format csv` prints it. A record that repeats the header is a row if it fits the fields.
+
+With --snapshot, stdin is a series of whole tables in any format, each ended by an empty line (`--separator blank`) or a form feed. Each of them replaces the rows, and the differences become visible atomically. One that is not a table is reported once per streak, and the rows do not change.
 
 Files (`--from FILE.csv`, `.tsv`, `.jsonl` or `.ndjson`): the file is the table. It is read again whenever it changes, and at SIGHUP, and the differences become visible atomically. A version that cannot be read is reported, and the rows do not change. The lines of a .jsonl file are applied as on stdin, to an empty table; a last line that is the beginning of an object is left out until it is complete.
 
@@ -53,6 +55,8 @@ Examples:
         B follows A, and ends when the watch ends
   publisher serve prices --from prices.csv
         fields are inferred, and the first column is the key
+  while sleep 1; do ps -e; echo; done |
+    publisher serve ps --from - --snapshot --format columns
   publisher serve disks --from command --every 5s -- df -P
   publisher serve geo --from geoip.csv --no-header --comment '#' --fields \
     first:u32,last:u32,country:text(8)"#;
@@ -71,8 +75,8 @@ pub struct Args {
     pub from: From,
 
     /// The fields of a row: NAME:KIND,… with bool, u8 to u64, i8 to i64, f32, f64, text(N), ipv4,
-    /// ipv6, ipnet, mac or timestamp as KIND. Required for `-`; they select columns of CSV and
-    /// members of JSON [default for files and commands: inferred]
+    /// ipv6, ipnet, mac or timestamp as KIND. Required for lines on stdin; they select columns of CSV and
+    /// members of JSON [default for files, commands and --snapshot: inferred]
     // `TABLECAST_FIELDS` and `TABLECAST_FORMAT` belong to the subscriber, and users export them for
     // a whole shell.
     #[arg(help_heading = SOURCE, long, env = "TABLECAST_SERVE_FIELDS")]
@@ -120,6 +124,14 @@ pub struct Args {
     // `TABLECAST_TIMEOUT` belongs to the subscriber.
     #[arg(help_heading = SOURCE, long, value_name = "DURATION", value_parser = interval, env = "TABLECAST_SERVE_TIMEOUT")]
     pub timeout: Option<Duration>,
+
+    /// Each version on stdin is the whole table: it replaces the rows, and its fields may be inferred
+    #[arg(help_heading = SOURCE, long)]
+    pub snapshot: bool,
+
+    /// Separator of the versions on stdin: blank (an empty line) or formfeed [default: blank]
+    #[arg(help_heading = SOURCE, long, value_name = "WHICH", requires = "snapshot", hide_possible_values = true)]
+    pub separator: Option<Separator>,
 
     /// Size of the receive buffer for events of `routes` and `neighbors`; if it overflows,
     /// everything is read again

@@ -13,14 +13,17 @@ pub fn check(args: &Args) -> Result<(), CliError> {
     let reason = check_command(args).or_else(|| check_options(args, format_name(args)));
     match (reason, &args.from) {
         (Some(reason), _) => Err(CliError::new(2, reason)),
-        (None, From::Stdin) => declared(args).map(|_| ()),
+        (None, From::Stdin) if !args.snapshot => declared(args).map(|_| ()),
         (None, _) if args.fields.is_some() => declared(args).map(|_| ()),
         (None, _) => Ok(()),
     }
 }
 
-/// Returns the reason why the arguments about the command do not suit the source.
+/// Returns the reason why the arguments about the command or stdin do not suit the source.
 fn check_command(args: &Args) -> Option<String> {
+    if args.snapshot && args.from != From::Stdin {
+        return Some("--snapshot is for `--from -`".to_owned());
+    }
     let is_command = args.from == From::Command;
     match first_given(&[
         ("a command after --", !args.command.is_empty()),
@@ -65,12 +68,12 @@ fn check_options(args: &Args, format: Option<FormatName>) -> Option<String> {
         (_, Some(FormatName::Jsonl)) => csv_option
             .or(record_option)
             .map(|option| format!("{option} is for CSV: add --format csv if the input is CSV")),
-        (From::Stdin, Some(FormatName::Columns)) => {
-            Some("--format columns is for files and commands".to_owned())
+        (From::Stdin, Some(FormatName::Columns)) if !args.snapshot => {
+            Some("--format columns on stdin needs --snapshot".to_owned())
         }
         (_, Some(FormatName::Columns)) => csv_option
             .map(|option| format!("{option} is for CSV: columns are separated by runs of blanks")),
-        (From::Stdin, _) if args.on_duplicate.is_some() => Some(
+        (From::Stdin, _) if args.on_duplicate.is_some() && !args.snapshot => Some(
             "--on-duplicate is for files: on stdin a later row replaces an earlier one".to_owned(),
         ),
         _ => None,

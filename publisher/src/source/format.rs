@@ -126,6 +126,15 @@ impl FormatName {
     }
 }
 
+/// The value of `--separator`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Separator {
+    /// An empty line.
+    Blank,
+    /// A form feed.
+    Formfeed,
+}
+
 /// The value of `--on-duplicate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnDuplicate {

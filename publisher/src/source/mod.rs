@@ -24,6 +24,7 @@ pub(crate) mod processes;
 mod snapshot;
 mod staging;
 mod stdin;
+mod stdin_versions;
 mod versions;
 mod worker;
 
@@ -33,6 +34,7 @@ pub(crate) use netlink::{Follow, Neighbors, Routes};
 pub(crate) use processes::Processes;
 pub use snapshot::Snapshot;
 pub(crate) use stdin::Stdin;
+pub(crate) use stdin_versions::StdinVersions;
 pub(crate) use versions::{Versioned, Versions};
 
 /// A source of rows for a table.

@@ -35,11 +35,9 @@ pub struct Stdin {
 impl Stdin {
     /// Reads rows of `schema` in `format`. If `is_strict`, the first bad line ends the source.
     pub fn new(schema: Schema, format: Format, is_strict: bool) -> Result<Self, CliError> {
-        let input = io::stdin().as_fd().try_clone_to_owned();
-        let input = input.map_err(|error| unreadable(0, &error))?;
         let schema = Arc::new(schema);
         Ok(Self {
-            input,
+            input: stdin()?,
             buffer: Vec::new(),
             parser: match format {
                 Format::Jsonl => Box::new(JsonLines::new(schema)),
@@ -51,9 +49,14 @@ impl Stdin {
     }
 }
 
+/// Returns a descriptor of stdin.
+pub fn stdin() -> Result<OwnedFd, CliError> {
+    io::stdin().as_fd().try_clone_to_owned().map_err(|error| unreadable(0, &error))
+}
+
 /// Reads once if input is available, and appends to `buffer`. Returns the number of bytes, 0 at the
 /// end of the input, or `None` if no input is available.
-fn read_available(input: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
+pub fn read_available(input: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
     let mut ready = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
     let length = buffer.len();
     let count = match poll(&mut ready, PollTimeout::ZERO) {

@@ -107,11 +107,12 @@ impl<I: Input> Source for Versioned<I> {
     }
 
     fn shortfall(&self) -> Option<CliError> {
-        self.versions.has_left_out.then(|| {
-            let name = &self.versions.name;
-            let reason = "the table has no room for all rows: choose a larger --capacity";
-            CliError::new(1, format!("{name}: {reason}"))
-        })
+        let Versions { name, refused, has_left_out, .. } = &self.versions;
+        if *refused > 0 {
+            return Some(CliError::new(5, format!("{name}: versions refused: {refused}")));
+        }
+        let reason = "the table has no room for all rows: choose a larger --capacity";
+        has_left_out.then(|| CliError::new(1, format!("{name}: {reason}")))
     }
 }
 
@@ -157,8 +158,8 @@ impl Versions {
         }
     }
 
-    /// Reports only the first of consecutive refused versions, because the input is read again
-    /// whether it has changed or not.
+    /// Reports only the first of consecutive refused versions, because there may be one in each
+    /// interval.
     pub fn with_streaks(self) -> Self {
         Self { reports_streaks: true, ..self }
     }

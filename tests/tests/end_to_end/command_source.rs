@@ -171,7 +171,10 @@ fn command_and_its_options_need_the_source() {
         (&["--from", "command"][..], "add -- COMMAND"),
         (&["--from", "processes", "--", "df"], "a command after -- is for `--from command`"),
         (&["--from", "-", "--fields", "id:u8", "--timeout", "1s"], "--timeout is for"),
-        (&["--from", "-", "--fields", "id:u8", "--format", "columns"], "--format columns is for"),
+        (
+            &["--from", "-", "--fields", "id:u8", "--format", "columns"],
+            "--format columns on stdin needs --snapshot",
+        ),
         (&["--from", "command", "--quote", "none", "--", "df"], "--quote is for CSV"),
         (&["--from", "comand", "--", "df"], "did you mean command?"),
     ] {

@@ -18,6 +18,7 @@ mod metrics;
 mod schema_changes;
 mod service;
 mod silence;
+mod stdin_versions;
 mod terminal;
 mod top;
 mod view_watch;
