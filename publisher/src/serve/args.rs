@@ -32,13 +32,13 @@ CSV on stdin (`--from - --format csv`): the first record names the columns, and 
 
 With --snapshot, stdin is a series of whole tables in any format, each ended by an empty line (`--separator blank`) or a form feed. Each of them replaces the rows, and the differences become visible atomically. One that is not a table is reported once per streak, and the rows do not change.
 
-Files (`--from FILE.csv`, `.tsv`, `.jsonl` or `.ndjson`): the file is the table. It is read again whenever it changes, and at SIGHUP, and the differences become visible atomically. A version that cannot be read is reported, and the rows do not change. The lines of a .jsonl file are applied as on stdin, to an empty table; a last line that is the beginning of an object is left out until it is complete.
+Files (`--from FILE.csv`, `.tsv`, `.json`, `.jsonl` or `.ndjson`, also compressed as `.csv.gz` and so on): the file is the table. It is read again whenever it changes, and at SIGHUP, and the differences become visible atomically. A version that cannot be read is reported, and the rows do not change. The lines of a .jsonl file are applied as on stdin, to an empty table; a last line that is the beginning of an object is left out until it is complete. A .json file is an array of objects, which are the rows.
 
 Commands (`--from command -- COMMAND ARG…`): each run prints the whole table, in any format; the default is columns. The differences become visible atomically. A run that fails, takes longer than --timeout or prints something that is not a table is reported once per streak, with the end of its stderr, and the rows do not change. Runs do not overlap. At the end of a run its whole process group is ended.
 
 Columns (`--format columns`): cells are separated by runs of blanks, as df, ps and ss print them. The first line names the columns. There are as many as the line with the fewest words has; the last one takes the rest of each line and the remaining names. A name that occurs twice gets its number appended.
 
-In CSV, a quoted cell may hold delimiters, line breaks and doubled quotes. Text after a closing quote is an error; with `--quote none` every quote is an ordinary character. A file with one column is refused if every record has the same number of semicolons, bars or tabs, unless --delimiter is given.
+In CSV, a quoted cell may hold delimiters, line breaks and doubled quotes. Text after a closing quote is an error; with `--quote none` every quote is an ordinary character. A file with one column is refused if every record has the same number of semicolons, bars or tabs, unless --delimiter is given. A first line such as `sep=;` names the delimiter.
 
 Without --fields the kinds are inferred from the whole file: bool (true, false), u64, i64, f64, ipv4, ipv6, ipnet, mac, timestamp, else text. A value that would lose a digit makes its column text: 007, +5, numbers beyond 64 bits, leap seconds, and in CSV codes such as 12E3. An empty cell also makes its column text; a column without any cells keeps its previous kind. A key is text unless every value would print exactly as written. Names keep their letters; blanks, commas and colons in them become _. If two different names become equal, the later one gets its column number appended. A column without a name is column_N.
 
@@ -86,8 +86,8 @@ pub struct Args {
     #[arg(help_heading = SOURCE, long, value_name = "FIELDS")]
     pub key: Option<String>,
 
-    /// Format of the input: csv, tsv, jsonl or columns (separated by blanks) [default: by the file's
-    /// extension; columns of a command; jsonl on stdin]
+    /// Format of the input: csv, tsv, jsonl (lines), json (an array) or columns (separated by blanks)
+    /// [default: by the file's extension; columns of a command; jsonl on stdin]
     #[arg(help_heading = SOURCE, long, value_name = "FORMAT", hide_possible_values = true, env = "TABLECAST_SERVE_FORMAT")]
     pub format: Option<FormatName>,
 
@@ -110,8 +110,16 @@ pub struct Args {
     #[arg(help_heading = SOURCE, long)]
     pub no_header: bool,
 
-    /// The row to keep if a CSV file has several with the same key: first or last [default: such a
-    /// file is refused]
+    /// Number of lines to skip before the header of CSV or columns
+    #[arg(help_heading = SOURCE, long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub skip_lines: u64,
+
+    /// Names of the columns, joined by commas, in place of those in the header
+    #[arg(help_heading = SOURCE, long, value_name = "NAMES", value_delimiter = ',')]
+    pub columns: Vec<String>,
+
+    /// The row to keep if a table of CSV, columns or a JSON array has several with the same key:
+    /// first or last [default: such a version is refused]
     #[arg(help_heading = SOURCE, long, value_name = "WHICH", hide_possible_values = true)]
     pub on_duplicate: Option<OnDuplicate>,
 
@@ -224,7 +232,7 @@ impl TryFrom<OsString> for From {
                 let similar = nearest(&text, ["processes", "routes", "neighbors", "command"]);
                 let hint = similar.map_or(String::new(), |name| format!("did you mean {name}? "));
                 Err(format!(
-                    "it is neither a source nor a file: {hint}use processes, routes, neighbors, command, FILE.csv, FILE.tsv, FILE.jsonl, or - for stdin"
+                    "it is neither a source nor a file: {hint}use processes, routes, neighbors, command, FILE.csv, FILE.tsv, FILE.json, FILE.jsonl, or - for stdin"
                 ))
             }
         }
@@ -271,7 +279,15 @@ mod tests {
         let source = |text: &str| From::try_from(OsString::from(text));
         assert_eq!(source("processes"), Ok(From::Processes));
         assert_eq!(source("-"), Ok(From::Stdin));
-        for path in ["missing.csv", "missing.JSONL", "./processes", "/etc/passwd", "Cargo.toml"] {
+        for path in [
+            "missing.csv",
+            "missing.JSONL",
+            "missing.csv.gz",
+            "x.JSON.GZ",
+            "./processes",
+            "/etc/passwd",
+            "Cargo.toml",
+        ] {
             assert_eq!(source(path), Ok(From::File(path.into())), "{path}");
         }
         for typo in ["csvfile", "process", ""] {

@@ -46,9 +46,11 @@ fn check_options(args: &Args, format: Option<FormatName>) -> Option<String> {
     let record_option = first_given(&[
         ("--comment", args.comment.is_some()),
         ("--no-header", args.no_header),
-        ("--on-duplicate", args.on_duplicate.is_some()),
+        ("--skip-lines", args.skip_lines > 0),
+        ("--columns", !args.columns.is_empty()),
     ]);
-    let input_option = csv_option.or(record_option).or(first_given(&[
+    let on_duplicate = first_given(&[("--on-duplicate", args.on_duplicate.is_some())]);
+    let input_option = csv_option.or(record_option).or(on_duplicate).or(first_given(&[
         ("--fields", args.fields.is_some()),
         ("--key", args.key.is_some()),
         ("--format", args.format.is_some()),
@@ -65,16 +67,24 @@ fn check_options(args: &Args, format: Option<FormatName>) -> Option<String> {
             )
         }),
         (From::File(path), None) => Some(unknown_format(path)),
-        (_, Some(FormatName::Jsonl)) => csv_option
-            .or(record_option)
-            .map(|option| format!("{option} is for CSV: add --format csv if the input is CSV")),
-        (From::Stdin, Some(FormatName::Columns)) if !args.snapshot => {
-            Some("--format columns on stdin needs --snapshot".to_owned())
+        (From::Stdin, Some(format @ (FormatName::Columns | FormatName::Json)))
+            if !args.snapshot =>
+        {
+            let format = if format == FormatName::Json { "json" } else { "columns" };
+            Some(format!("--format {format} on stdin needs --snapshot"))
         }
+        (_, Some(format @ (FormatName::Jsonl | FormatName::Json))) => csv_option
+            .or(record_option)
+            .or(on_duplicate.filter(|_| format == FormatName::Jsonl))
+            .map(|option| format!("{option} is for CSV: add --format csv if the input is CSV")),
         (_, Some(FormatName::Columns)) => csv_option
             .map(|option| format!("{option} is for CSV: columns are separated by runs of blanks")),
         (From::Stdin, _) if args.on_duplicate.is_some() && !args.snapshot => Some(
             "--on-duplicate is for files: on stdin a later row replaces an earlier one".to_owned(),
+        ),
+        (From::Stdin, _) if !args.columns.is_empty() && !args.snapshot => Some(
+            "--columns on stdin needs --snapshot: use --no-header and --fields to name columns"
+                .to_owned(),
         ),
         _ => None,
     }
@@ -90,8 +100,8 @@ fn unknown_format(path: &Path) -> String {
     match path.is_dir() {
         true => format!("{shown} is a directory: name a file of CSV or lines of JSON in it"),
         false => format!(
-            "{shown}: unknown format: give --format csv, tsv, jsonl or columns (sources are \
-             processes, routes, neighbors, command, files, and - for stdin)"
+            "{shown}: unknown format: give --format csv, tsv or jsonl (also json and columns; \
+             sources are processes, routes, neighbors, command, files, and - for stdin)"
         ),
     }
 }
@@ -111,6 +121,7 @@ pub fn format(args: &Args) -> Result<Format, CliError> {
         Some(FormatName::Csv) => b',',
         Some(FormatName::Tsv) => b'\t',
         Some(FormatName::Columns) => b' ',
+        Some(FormatName::Json) => return Ok(Format::Json),
         Some(FormatName::Jsonl) | None => return Ok(Format::Jsonl),
     };
     let delimiter = args.delimiter.unwrap_or(separator);
@@ -129,6 +140,7 @@ pub fn format(args: &Args) -> Result<Format, CliError> {
         has_header: !args.no_header,
         has_quotes: args.quote != Some(Quote::None),
         columns: (format_name(args) == Some(FormatName::Columns)).then_some(usize::MAX),
+        skip_lines: args.skip_lines,
     }))
 }
 
@@ -138,6 +150,7 @@ pub fn settings(args: &Args) -> Result<Settings, CliError> {
         format: format(args)?,
         declared: args.fields.is_some().then(|| declared(args)).transpose()?,
         key: args.key.as_ref().map(names),
+        columns: (!args.columns.is_empty()).then(|| args.columns.clone()),
         on_duplicate: args.on_duplicate,
     })
 }

@@ -10,6 +10,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::{Entry, OccupiedEntry};
 
 use super::Snapshot;
+use super::format::{OnDuplicate, Table};
 
 /// Maximum length of a line or record on stdin, in bytes.
 pub(crate) const MAX_LINE: usize = 1 << 20;
@@ -199,6 +200,63 @@ impl RowSet {
     }
 }
 
+/// The rows of a table in which each key may occur once, with the number of each row's line.
+pub(crate) struct DistinctRows {
+    rows: RowSet,
+    /// Name of the numbers in messages: line or row.
+    place: &'static str,
+    on_duplicate: Option<OnDuplicate>,
+    /// The number of each row, by its position.
+    numbers: Vec<u64>,
+    duplicates: u64,
+}
+
+impl DistinctRows {
+    pub(crate) fn new(
+        schema: Arc<Schema>,
+        place: &'static str,
+        on_duplicate: Option<OnDuplicate>,
+    ) -> Self {
+        let (rows, numbers) = (RowSet::new(schema), Vec::new());
+        Self { rows, place, on_duplicate, numbers, duplicates: 0 }
+    }
+
+    /// Adds a row, or decides by `on_duplicate` if its key exists already.
+    pub(crate) fn add(&mut self, number: u64, row: &RowBuf) -> Result<(), String> {
+        let Err(first) = self.rows.insert(row) else {
+            self.numbers.push(number);
+            return Ok(());
+        };
+        self.duplicates += 1;
+        match self.on_duplicate {
+            Some(OnDuplicate::First) => Ok(()),
+            Some(OnDuplicate::Last) => {
+                self.rows.upsert(row);
+                Ok(())
+            }
+            None => {
+                let (key, first) = (row.as_ref().key().to_string(), self.numbers[first]);
+                Err(format!(
+                    "the key {key} is also in {} {first}: name the key fields with --key, or \
+                     choose a row with --on-duplicate first or last",
+                    self.place
+                ))
+            }
+        }
+    }
+
+    /// Returns the table, with a remark about duplicates.
+    pub(crate) fn into_table(self, mut remarks: Vec<String>) -> Table {
+        if let Some(kept) = self.on_duplicate.filter(|_| self.duplicates > 0) {
+            let kept = if kept == OnDuplicate::First { "first" } else { "last" };
+            let duplicates = self.duplicates;
+            remarks
+                .push(format!("duplicate keys: {duplicates}; the {kept} row of each key is kept"));
+        }
+        Table { snapshot: self.rows.into_snapshot(), remarks }
+    }
+}
+
 fn hash(state: &RandomState, feed: impl FnOnce(&mut FoldHasher<'_>)) -> u64 {
     let mut hasher = state.build_hasher();
     feed(&mut hasher);
@@ -210,8 +268,9 @@ pub(crate) fn bad_line(line: u64, reason: &str) -> CliError {
 }
 
 /// Returns the error of the first bad line, with the number of further bad lines. The items are the
-/// number of each line and its result.
+/// number of each line and its result. `place` is the name of the numbers: line or row.
 pub(crate) fn check_lines(
+    place: &str,
     lines: impl Iterator<Item = (u64, Result<(), String>)>,
 ) -> Result<(), CliError> {
     let mut bad = lines.filter_map(|(line, result)| Some((line, result.err()?)));
@@ -220,10 +279,10 @@ pub(crate) fn check_lines(
     };
     let more = match bad.count() {
         0 => String::new(),
-        1 => " (and 1 more bad line)".to_owned(),
-        more => format!(" (and {more} more bad lines)"),
+        1 => format!(" (and 1 more bad {place})"),
+        more => format!(" (and {more} more bad {place}s)"),
     };
-    Err(bad_line(line, &(reason + &more)))
+    Err(CliError::new(5, format!("{place} {line}: {reason}{more}")))
 }
 
 #[cfg(test)]
@@ -270,7 +329,7 @@ mod tests {
         let report = |count: u64| {
             let lines = [(0, Ok(()))].into_iter();
             let lines = lines.chain((1..=count).map(|line| (line, Err("bad".to_owned()))));
-            check_lines(lines).map_err(|error| error.to_string())
+            check_lines("line", lines).map_err(|error| error.to_string())
         };
         assert_eq!(report(0), Ok(()));
         assert_eq!(report(1), Err("line 1: bad".to_owned()));

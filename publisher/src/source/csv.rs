@@ -2,7 +2,8 @@
 //!
 //! 1. A record ends at LF, CR or CRLF, or at the end of the input. Empty lines and lines that begin
 //!    with the comment character are not records. A byte-order mark before a record is skipped,
-//!    because concatenated files may have one each.
+//!    because concatenated files may have one each. A line such as `sep=;` before the first record names the
+//!    delimiter, as spreadsheets write it.
 //! 2. A cell that begins with a quote ends at the next quote that is not doubled. Only a delimiter
 //!    or a line end may follow that quote; anything else is an error, and so is a quote that is
 //!    never closed.
@@ -44,6 +45,8 @@ pub struct Decoder {
     is_skipping: bool,
     line_ends: u64,
     last_byte: Option<u8>,
+    /// True before the first record, which a line may precede that names the delimiter.
+    may_name_delimiter: bool,
 }
 
 /// The undecoded cells of a record.
@@ -59,7 +62,19 @@ enum Failure {
 impl Decoder {
     /// Creates a decoder that refuses records of more than `max_bytes` bytes.
     pub fn new(dialect: Dialect, max_bytes: usize) -> Self {
-        Self { dialect, max_bytes, is_skipping: false, line_ends: 0, last_byte: None }
+        Self {
+            dialect,
+            max_bytes,
+            is_skipping: false,
+            line_ends: 0,
+            last_byte: None,
+            may_name_delimiter: dialect.columns.is_none(),
+        }
+    }
+
+    /// Returns the dialect, with the delimiter that the input names.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Returns the next record and advances `input` past it. Returns `None` if `input` does not
@@ -110,17 +125,48 @@ impl Decoder {
             let Some(first) = input.first().copied() else {
                 return false;
             };
-            if self.is_skipping || Some(first) == self.dialect.comment {
+            if is_line_end(first) {
+                self.is_skipping = false;
+                self.skip(input, 1);
+            } else if self.is_skipping
+                || self.line_ends < self.dialect.skip_lines
+                || Some(first) == self.dialect.comment
+            {
                 let length = input.iter().position(|byte| is_line_end(*byte));
                 self.is_skipping = length.is_none();
                 self.skip(input, length.unwrap_or(input.len()));
-            } else if is_line_end(first) || self.dialect.columns.is_some() && is_blank(first) {
+            } else if self.dialect.columns.is_some() && is_blank(first) {
                 self.skip(input, 1);
             } else if input.starts_with(BYTE_ORDER_MARK) {
                 self.skip(input, BYTE_ORDER_MARK.len());
+            } else if !is_end && BYTE_ORDER_MARK.starts_with(input) {
+                return false;
+            } else if self.may_name_delimiter {
+                if !is_end
+                    && input.len() < b"sep=;\n".len()
+                    && input.iter().zip(b"sep=").all(|(one, other)| one == other)
+                {
+                    return false;
+                }
+                self.may_name_delimiter = false;
+                self.take_delimiter(input);
             } else {
-                return is_end || !BYTE_ORDER_MARK.starts_with(input);
+                return true;
             }
+        }
+    }
+
+    /// Skips a line such as `sep=;`. Its delimiter counts unless the user gave one.
+    fn take_delimiter(&mut self, input: &mut &[u8]) {
+        let [b's', b'e', b'p', b'=', delimiter, rest @ ..] = *input else {
+            return;
+        };
+        let is_fit = delimiter.is_ascii() && *delimiter != QUOTE && !is_line_end(*delimiter);
+        if is_fit && rest.first().is_none_or(|byte| is_line_end(*byte)) {
+            if !std::mem::replace(&mut self.dialect.is_delimiter_given, true) {
+                self.dialect.delimiter = *delimiter;
+            }
+            self.skip(input, b"sep=;".len());
         }
     }
 

@@ -25,10 +25,10 @@ use cli::CliError;
 use common::{RowBuf, Schema};
 
 use super::change::{
-    Instruction, Line, LineParser, MAX_LINE, Operation, RowSet, bad_line, check_lines,
+    DistinctRows, Instruction, Line, LineParser, MAX_LINE, Operation, bad_line, check_lines,
 };
 use super::csv::{Decoder, Record};
-use super::format::{Dialect, OnDuplicate, SEPARATORS, Settings, Table, separator_name};
+use super::format::{Dialect, SEPARATORS, Settings, Table, separator_name};
 use super::header::Header;
 use super::infer::{Column, infer_schema};
 
@@ -185,7 +185,7 @@ pub fn read(
     settings: &Settings,
     former: Option<&Schema>,
 ) -> Result<Table, CliError> {
-    let file = CsvFile::new(bytes, dialect)?;
+    let file = CsvFile::new(bytes, dialect, settings.columns.as_deref())?;
     file.check_delimiter()?;
     let mut remarks: Vec<String> = file.header.renamed().into_iter().collect();
     let (schema, fields) = match &settings.declared {
@@ -201,9 +201,10 @@ pub fn read(
         }
     };
     let columns = Columns::new(&Arc::new(schema), file.header.width(), fields);
-    let (rows, remark) = file.rows(&columns, settings.on_duplicate)?;
-    remarks.extend(remark);
-    Ok(Table { snapshot: rows.into_snapshot(), remarks })
+    let schema = Arc::clone(&columns.schema);
+    let mut rows = DistinctRows::new(schema, "line", settings.on_duplicate);
+    file.each_row(|line, cells| rows.add(line, &columns.row(cells, false)?))?;
+    Ok(rows.into_table(remarks))
 }
 
 struct CsvFile<'b> {
@@ -211,6 +212,8 @@ struct CsvFile<'b> {
     dialect: Dialect,
     header: Header,
     header_line: u64,
+    /// True if the columns have names, from the header or from the user.
+    has_names: bool,
 }
 
 /// Appends its number to each name that occurs before. The names of columns are those of a program,
@@ -229,27 +232,44 @@ fn records(bytes: &[u8], dialect: Dialect) -> impl Iterator<Item = Record<'_>> {
 }
 
 impl<'b> CsvFile<'b> {
-    fn new(bytes: &'b [u8], mut dialect: Dialect) -> Result<Self, CliError> {
+    /// Begins to read a file, whose columns have the given names if there are any.
+    fn new(
+        bytes: &'b [u8],
+        mut dialect: Dialect,
+        names: Option<&[String]>,
+    ) -> Result<Self, CliError> {
         if dialect.columns.is_some() {
             // The names of columns with blanks, such as `Mounted on`, belong to the last column.
-            let cells = records(bytes, dialect).filter_map(|record| Some(record.cells.ok()?.len()));
-            dialect.columns = cells.min();
+            let widths =
+                records(bytes, dialect).filter_map(|record| Some(record.cells.ok()?.len()));
+            dialect.columns = names.map(<[String]>::len).or_else(|| widths.min());
         }
-        let Some(first) = records(bytes, dialect).next() else {
+        let (mut decoder, mut rest) = (Decoder::new(dialect, usize::MAX), bytes);
+        let Some(first) = decoder.next(&mut rest, true) else {
             let reason = match dialect.has_header {
                 true => "write the names of its columns in the first line, as in `id,name,price`",
                 false => "it needs at least one record",
             };
             return Err(CliError::new(5, format!("it is empty: {reason}")));
         };
+        let dialect = decoder.dialect();
         let bad_header = |reason: String| bad_line(first.line, &reason);
         let cells = first.cells.map_err(bad_header)?;
-        let header = match dialect.has_header {
-            true if dialect.columns.is_some() => Header::named(&numbered_duplicates(&cells)),
-            true => Header::named(&cells),
-            false => Header::numbered(cells.len()),
+        let is_aligned = dialect.columns.is_some();
+        let header = match names {
+            Some(names) if is_aligned || names.len() == cells.len() => Header::named(names),
+            Some(names) => {
+                let (names, cells) = (names.len(), cells.len());
+                let reason =
+                    format!("--columns has {names} names, but the first record has {cells} cells");
+                return Err(CliError::new(2, reason));
+            }
+            None if dialect.has_header && is_aligned => Header::named(&numbered_duplicates(&cells)),
+            None if dialect.has_header => Header::named(&cells),
+            None => Header::numbered(cells.len()),
         };
-        Ok(Self { bytes, dialect, header, header_line: first.line })
+        let has_names = dialect.has_header || names.is_some();
+        Ok(Self { bytes, dialect, header, header_line: first.line, has_names })
     }
 
     /// Calls `each` with every row. Records of another width are bad.
@@ -257,20 +277,23 @@ impl<'b> CsvFile<'b> {
         &self,
         mut each: impl FnMut(u64, &[Cow<'_, str>]) -> Result<(), String>,
     ) -> Result<(), CliError> {
-        let (skipped, first) = match self.dialect.has_header {
-            true => (1, "the header"),
-            false => (0, "the first record"),
-        };
-        check_lines(records(self.bytes, self.dialect).skip(skipped).map(|record| {
+        let skipped = usize::from(self.dialect.has_header);
+        let first = if self.dialect.has_header { "the header" } else { "the first record" };
+        let rows = records(self.bytes, self.dialect).skip(skipped).map(|record| {
             let result = record.cells.and_then(|cells| {
-                check_width(&cells, self.header.width(), first).map_err(|reason| {
+                let (width, words) = (self.header.width(), cells.len());
+                check_width(&cells, width, first).map_err(|reason| {
+                    if self.dialect.columns.is_some() {
+                        return format!("words: {words}, but --columns names {width} columns");
+                    }
                     let hint = self.header.hint();
                     reason + &hint.map_or(String::new(), |hint| format!(", or {hint}"))
                 })?;
                 each(record.line, &cells)
             });
             (record.line, result)
-        }))
+        });
+        check_lines("line", rows)
     }
 
     /// Refuses a file of one column in which every record has the same number of another separator.
@@ -304,7 +327,7 @@ impl<'b> CsvFile<'b> {
 
     fn columns_of(&self, schema: &Schema) -> Result<Vec<usize>, CliError> {
         let (fields, columns) = (schema.fields().len(), self.header.width());
-        let found = match self.dialect.has_header {
+        let found = match self.has_names {
             true => self.header.columns_of(schema),
             false if fields == columns => Ok((0..columns).collect()),
             false => Err(format!(
@@ -335,43 +358,6 @@ impl<'b> CsvFile<'b> {
             cells.try_for_each(|((column, name), cell)| column.see_cell(name, cell))
         })?;
         infer_schema(names, &columns, &key, former)
-    }
-
-    /// Returns the rows, and a remark if there were duplicate keys.
-    fn rows(
-        &self,
-        columns: &Columns,
-        on_duplicate: Option<OnDuplicate>,
-    ) -> Result<(RowSet, Option<String>), CliError> {
-        let mut rows = RowSet::new(Arc::clone(&columns.schema));
-        // The line of each row, by its position.
-        let mut lines = Vec::new();
-        let (mut duplicates, mut kept) = (0, "");
-        self.each_row(|line, cells| {
-            let row = columns.row(cells, false)?;
-            let Err(first) = rows.insert(&row) else {
-                lines.push(line);
-                return Ok(());
-            };
-            duplicates += 1;
-            kept = match on_duplicate {
-                Some(OnDuplicate::First) => "first",
-                Some(OnDuplicate::Last) => {
-                    rows.upsert(&row);
-                    "last"
-                }
-                None => {
-                    let (key, first) = (row.as_ref().key().to_string(), lines[first]);
-                    return Err(format!(
-                        "the key {key} is also in line {first}: name the key fields with --key, or \
-                         choose a row with --on-duplicate first or last"
-                    ));
-                }
-            };
-            Ok(())
-        })?;
-        let remark = format!("duplicate keys: {duplicates}; the {kept} row of each key is kept");
-        Ok((rows, (duplicates > 0).then_some(remark)))
     }
 }
 

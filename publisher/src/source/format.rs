@@ -17,6 +17,8 @@ pub struct Settings {
     pub declared: Option<Schema>,
     /// Names of the key fields if the schema is inferred, or `None` for the first field.
     pub key: Option<Vec<String>>,
+    /// Names of the columns, in place of those in the header.
+    pub columns: Option<Vec<String>>,
     /// The row to keep of rows with the same key, or `None` to refuse the file.
     pub on_duplicate: Option<OnDuplicate>,
 }
@@ -29,7 +31,7 @@ impl Settings {
     pub fn read(&self, bytes: &[u8], former: Option<&Schema>) -> Result<Table, CliError> {
         match self.format {
             Format::Csv(dialect) => csv_rows::read(bytes, dialect, self, former),
-            Format::Jsonl => json_lines::read(bytes, self, former),
+            Format::Jsonl | Format::Json => json_lines::read(bytes, self, former),
         }
     }
 }
@@ -50,6 +52,8 @@ pub enum Format {
     Csv(Dialect),
     /// Lines of JSON.
     Jsonl,
+    /// An array of objects of JSON, which are the rows.
+    Json,
 }
 
 /// The dialect of comma-separated values.
@@ -68,6 +72,8 @@ pub struct Dialect {
     /// For cells that are separated by runs of blanks instead of the delimiter: the maximum number
     /// of cells. The last cell is the rest of the line, and is empty if only it is missing.
     pub columns: Option<usize>,
+    /// Number of lines before the first record.
+    pub skip_lines: u64,
 }
 
 impl Default for Dialect {
@@ -79,6 +85,7 @@ impl Default for Dialect {
             has_header: true,
             has_quotes: true,
             columns: None,
+            skip_lines: 0,
         }
     }
 }
@@ -112,14 +119,19 @@ pub enum FormatName {
     Columns,
     /// Lines of JSON.
     Jsonl,
+    /// An array of objects of JSON.
+    Json,
 }
 
 impl FormatName {
     /// Returns the format that a file's extension names.
     pub fn of_path(path: &Path) -> Option<Self> {
+        let is_gzip = path.extension()?.eq_ignore_ascii_case("gz");
+        let path = if is_gzip { Path::new(path.file_stem()?) } else { path };
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "csv" => Some(Self::Csv),
             "tsv" => Some(Self::Tsv),
+            "json" => Some(Self::Json),
             "jsonl" | "ndjson" => Some(Self::Jsonl),
             _ => None,
         }

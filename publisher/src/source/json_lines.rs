@@ -12,6 +12,8 @@
 //! if it is the beginning of an object, and so is a transaction without its `commit`. Any other
 //! last line, such as the error message of a failed download, is bad like every bad line.
 //!
+//! **An array** (also [`read`]) is a table of which each element is a row. A key may occur once.
+//!
 //! Without `--fields` a first pass over all rows of a file infers the schema. Fields are in the
 //! order of their first appearance, and strings of JSON are never numbers. A number keeps all of
 //! its digits: if 64 bits or an `f64` would round one, its column is text. A field that is null or
@@ -25,13 +27,15 @@ use common::{Kind, RowBuf, Schema};
 use indexmap::IndexMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::change::{
-    COMMIT_WITHOUT_BEGIN, Instruction, Line, LineParser, MAX_LINE, Operation, RowSet, check_lines,
+    COMMIT_WITHOUT_BEGIN, DistinctRows, Instruction, Line, LineParser, MAX_LINE, Operation, RowSet,
+    check_lines,
 };
 use super::csv::BYTE_ORDER_MARK;
-use super::format::{Settings, Table};
+use super::format::{Format, Settings, Table};
 use super::infer::{Column, infer_schema};
 
 const OPS: [&str; 8] =
@@ -221,14 +225,23 @@ impl Objects {
 /// # Errors
 /// Returns the first bad line, or arguments that do not suit the file.
 pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Result<Table, CliError> {
+    let pieces = Pieces::of(bytes, settings.format)?;
     let (schema, mut remarks) = match &settings.declared {
         Some(schema) => (schema.clone(), Vec::new()),
-        None => infer(bytes, settings.key.as_deref(), former)?,
+        None => infer(&pieces, settings.key.as_deref(), former)?,
     };
     let schema = Arc::new(schema);
-    let mut history = History { rows: RowSet::new(Arc::clone(&schema)), open: None };
-    let objects = Objects { schema, is_lenient: settings.declared.is_none() };
-    let is_complete = each_line(bytes, |line, text| match object(text)? {
+    let objects = Objects { schema: Arc::clone(&schema), is_lenient: settings.declared.is_none() };
+    if let Pieces::Elements(_) = pieces {
+        let mut rows = DistinctRows::new(schema, "row", settings.on_duplicate);
+        pieces.each(|number, text| match object(text)? {
+            Some(object) => rows.add(number, &objects.row(&object, false)?),
+            None => Ok(()),
+        })?;
+        return Ok(rows.into_table(remarks));
+    }
+    let mut history = History { rows: RowSet::new(schema), open: None };
+    let is_complete = pieces.each(|line, text| match object(text)? {
         Some(object) => history.take(line, objects.instruction(&object)?),
         None => Ok(()),
     })?;
@@ -239,22 +252,63 @@ pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Resul
     Ok(Table { snapshot: history.rows.into_snapshot(), remarks })
 }
 
-/// Calls `each` with the number and the text of every line. Returns false if the last line is
-/// incomplete.
-fn each_line(
-    bytes: &[u8],
-    mut each: impl FnMut(u64, &[u8]) -> Result<(), String>,
-) -> Result<bool, CliError> {
-    let mut is_complete = true;
-    let lines = (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n'));
-    check_lines(lines.map(|(line, text)| {
-        let result = each(line, text).or_else(|reason| {
-            is_complete = text.ends_with(b"\n") || !is_cut_off(text);
-            if is_complete { Err(reason) } else { Ok(()) }
-        });
-        (line, result)
-    }))?;
-    Ok(is_complete)
+/// The objects in a file, as text.
+enum Pieces<'b> {
+    Lines(&'b [u8]),
+    /// The elements of an array.
+    Elements(Vec<&'b RawValue>),
+}
+
+impl<'b> Pieces<'b> {
+    fn of(bytes: &'b [u8], format: Format) -> Result<Self, CliError> {
+        if format != Format::Json {
+            return Ok(Self::Lines(bytes));
+        }
+        let array = serde_json::from_slice(without_mark(bytes));
+        array.map(Self::Elements).map_err(|error| {
+            let hint = "write [{\"FIELD\":VALUE,…},…], or use --format jsonl for lines of JSON";
+            CliError::new(5, format!("it is not a JSON array: {error}: {hint}"))
+        })
+    }
+
+    /// Calls `each` with the number and the text of every piece. Returns false if the last line is
+    /// incomplete.
+    fn each(
+        &self,
+        mut each: impl FnMut(u64, &[u8]) -> Result<(), String>,
+    ) -> Result<bool, CliError> {
+        let mut is_complete = true;
+        match self {
+            Self::Lines(bytes) => {
+                let lines = (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n'));
+                check_lines(
+                    "line",
+                    lines.map(|(line, text)| {
+                        let result = each(line, text).or_else(|reason| {
+                            is_complete = text.ends_with(b"\n") || !is_cut_off(text);
+                            if is_complete { Err(reason) } else { Ok(()) }
+                        });
+                        (line, result)
+                    }),
+                )?;
+            }
+            Self::Elements(elements) => {
+                let rows = (1..).zip(elements);
+                let rows = rows.map(|(row, element)| (row, each(row, element.get().as_bytes())));
+                check_lines("row", rows)?;
+            }
+        }
+        Ok(is_complete)
+    }
+
+    /// Returns the row in a piece, if there is one, as far as that can be determined without the
+    /// schema.
+    fn row_in(&self, text: &[u8]) -> Result<Option<Members>, String> {
+        match self {
+            Self::Lines(_) => row_in(text),
+            Self::Elements(_) => object(text),
+        }
+    }
 }
 
 /// Returns true if a line is the beginning of an object. It may end inside a multi-byte character.
@@ -275,15 +329,15 @@ type Members = IndexMap<String, Value>;
 /// Returns the schema that suits all rows, and remarks about it. Without `key` the first field is
 /// the key.
 fn infer(
-    bytes: &[u8],
+    pieces: &Pieces<'_>,
     key: Option<&[String]>,
     former: Option<&Schema>,
 ) -> Result<(Schema, Vec<String>), CliError> {
     // Each column, and the number of rows in which it appears.
     let mut columns: IndexMap<String, (Column, u64)> = IndexMap::new();
     let mut rows = 0;
-    each_line(bytes, |_, text| {
-        let Some(row) = row_in(text)? else {
+    pieces.each(|_, text| {
+        let Some(row) = pieces.row_in(text)? else {
             return Ok(());
         };
         rows += 1;
@@ -314,7 +368,7 @@ fn infer(
     infer_schema(&names, &columns, key, former)
 }
 
-/// Returns the row in a line, if there is one, as far as that can be determined without the schema.
+/// Returns the row in a line, if there is one.
 fn row_in(text: &[u8]) -> Result<Option<Members>, String> {
     #[derive(Deserialize)]
     struct Operation {

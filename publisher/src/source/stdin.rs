@@ -40,7 +40,8 @@ impl Stdin {
             input: stdin()?,
             buffer: Vec::new(),
             parser: match format {
-                Format::Jsonl => Box::new(JsonLines::new(schema)),
+                // An array is a whole table, which `StdinVersions` reads.
+                Format::Jsonl | Format::Json => Box::new(JsonLines::new(schema)),
                 Format::Csv(dialect) => Box::new(CsvRows::new(schema, dialect)),
             },
             staging: Staging::new(is_strict),

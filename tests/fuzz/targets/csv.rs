@@ -19,6 +19,7 @@ struct Input<'b> {
     has_header: bool,
     has_quotes: bool,
     columns: bool,
+    skip_lines: u8,
     key: Option<Vec<&'b str>>,
     duplicates: bool,
     bytes: &'b [u8],
@@ -32,6 +33,7 @@ fuzz_target!(|input: Input<'_>| {
         has_header: input.has_header,
         has_quotes: input.has_quotes,
         columns: input.columns.then_some(usize::MAX),
+        skip_lines: input.skip_lines.into(),
     };
     file(&input, dialect);
     stream(&input, dialect);
@@ -43,6 +45,7 @@ fn file(input: &Input<'_>, dialect: Dialect) {
         format: Format::Csv(dialect),
         declared: input.schema.map(schema),
         key,
+        columns: None,
         on_duplicate: input.duplicates.then_some(OnDuplicate::Last),
     };
     let Ok(first) = read(input.bytes, dialect, &settings, None) else {

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -400,4 +401,70 @@ fn source_name_takes_precedence_over_file() {
     let mut command = serve(&other, relative, &["--exit-at-eof", "--keep"]);
     Process::run(command.current_dir(folder.path()), 0);
     assert_eq!(got(&other), "id\n1\n");
+}
+
+#[test]
+fn output_of_get_as_json_is_read_back() {
+    let first = Table::new("array");
+    let mut serving = Serving::start(first.name(), "id:u64,name:text(16),price:f64", &[]);
+    serving
+        .publish([r#"{"id":1,"name":"a, \"b\"","price":1.5}"#, r#"{"id":2,"name":"","price":2}"#]);
+    let get = ["get", first.name(), "--format", "json"];
+    let (array, _) = Process::run(subscriber().args(get), 0);
+    let expected = got(&first);
+    let fields = ["--fields", "id:u64,name:text(16),price:f64"];
+    assert_eq!(read("table.json", array.as_bytes(), &fields).0, expected);
+    assert_eq!(read("table.json", array.as_bytes(), &[]).0, expected);
+    let snapshot = ["--snapshot", "--format", "json"];
+    assert_eq!(read_stdin(array.as_bytes(), &snapshot, 0).0, expected);
+    let second = Table::new("array");
+    let mut command = publisher();
+    command
+        .args(["serve", second.name(), "--from", "command", "--format", "json"])
+        .args(["--exit-at-eof", "--keep", "--"])
+        .arg(subscriber().get_program())
+        .args(get);
+    Process::run(&mut command, 0);
+    assert_eq!(got(&second), expected);
+}
+
+#[test]
+fn compressed_files_and_named_columns_are_read() {
+    let compress = |content: &[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        gzip.write_all(content).unwrap();
+        gzip.finish().unwrap()
+    };
+    let rows = "id,n\n1,2\n";
+    let csv = compress(rows.as_bytes());
+    assert_eq!(read("table.csv.gz", &csv, &[]).0, rows);
+    // The name of the file does not matter.
+    assert_eq!(read("table.csv", &csv, &[]).0, rows);
+    assert_eq!(read("table.jsonl.gz", &compress(b"{\"id\":1,\"n\":2}\n"), &[]).0, rows);
+    assert_eq!(read("table.JSON.GZ", &compress(b"[{\"id\":1,\"n\":2}]"), &[]).0, rows);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("table.csv.gz");
+    fs::write(&file, &csv[..csv.len() - 1]).unwrap();
+    let table = Table::new("damaged");
+    fails(&mut serve(&table, &file, &["--exit-at-eof"]), 5, &["gzip data", "incomplete"]);
+
+    let lines = b"Report\n\nkey;number\n1;2\n";
+    let options = ["--skip-lines", "2", "--columns", "id,n", "--delimiter", ";"];
+    assert_eq!(read("table.csv", lines, &options).0, rows);
+    assert_eq!(read("table.csv", b"sep=;\nid;n\n1;2\n", &[]).0, rows);
+    let stream = ["--format", "csv", "--fields", "id:u64,n:u64"];
+    assert_eq!(read_stdin(b"sep=;\nn;id\n2;1\n", &stream, 0).0, rows);
+    let skip = [&stream[..], &["--skip-lines", "1"]].concat();
+    assert_eq!(read_stdin(b"Report\nid,n\n1,2\n", &skip, 0).0, rows);
+    for (options, part) in [
+        (&["--from", "a.json", "--skip-lines", "1"][..], "--skip-lines is for CSV"),
+        (&["--from", "a.json", "--columns", "a"], "--columns is for CSV"),
+        (&["--from", "-", "--fields", "a:u8", "--format", "json"], "--format json on stdin needs"),
+        (
+            &["--from", "-", "--fields", "a:u8", "--format", "csv", "--columns", "a"],
+            "--columns on stdin needs --snapshot",
+        ),
+    ] {
+        fails(publisher().args(["serve", table.name()]).args(options), 2, &[part]);
+    }
 }

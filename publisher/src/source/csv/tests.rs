@@ -7,6 +7,7 @@ const TABS: Dialect = Dialect {
     has_header: false,
     has_quotes: true,
     columns: None,
+    skip_lines: 0,
 };
 
 /// Decodes bytes in pieces of `size`. Returns the line of each record with its cells or its error.
@@ -207,4 +208,15 @@ fn record_size_is_limited() {
         }
     }
     assert_eq!(read("\"12345\n678"), None);
+}
+
+#[test]
+fn skipped_lines_and_the_line_that_names_the_delimiter_may_arrive_in_pieces() {
+    let dialect = Dialect { skip_lines: 2, ..Dialect::default() };
+    let found = records(b"a\"\r\n\r\nsep=|\r\n1|2\r\nsep=,", dialect);
+    let cells = |cells: &[&str]| Ok(cells.iter().map(|cell| (*cell).to_owned()).collect());
+    assert_eq!(found, [(4, cells(&["1", "2"])), (5, cells(&["sep=,"]))]);
+    for text in [&b"sep"[..], b"sep=", b"sep=\"\n", b"sep=;;\n", b"se,p=;"] {
+        assert_eq!(records(text, Dialect::default()).len(), 1, "{}", text.escape_ascii());
+    }
 }

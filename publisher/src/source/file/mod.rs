@@ -63,7 +63,7 @@ impl File {
         stop: &Shutdown,
     ) -> Result<Self, CliError> {
         let patience = match settings.format {
-            Format::Csv(_) => PATIENCE,
+            Format::Csv(_) | Format::Json => PATIENCE,
             Format::Jsonl => PATIENCE_JSONL,
         };
         let now = Instant::now();

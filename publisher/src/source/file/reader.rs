@@ -8,12 +8,16 @@ use std::path::Path;
 
 use cli::CliError;
 use common::Schema;
+use flate2::bufread::MultiGzDecoder;
 use nix::fcntl::OFlag;
 
 use super::follow::{Identity, QUIET};
 use crate::source::format::{Settings, Table};
 
+/// Maximum size of a file, also after it was decompressed.
 const MAX_FILE: u64 = 4 << 30;
+
+const GZIP: &[u8] = &[0x1f, 0x8b];
 
 pub struct Reading {
     /// `None` if it could not be determined.
@@ -88,18 +92,60 @@ fn content(path: &Path, reading: &mut Reading) -> io::Result<Vec<u8>> {
     let identity = Identity::of(&metadata);
     reading.identity = Some(identity);
     reading.is_young = identity.is_younger_than(QUIET);
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FILE {
-        let reason = format!("it has more than {MAX_FILE} bytes: publish less of it");
-        return Err(io::Error::other(reason));
+    let bytes = bounded(file, MAX_FILE)?;
+    match bytes.starts_with(GZIP) {
+        true => decompressed(&bytes, MAX_FILE),
+        false => Ok(bytes),
     }
-    Ok(bytes)
+}
+
+/// Returns all bytes of gzip data, unless there are more than `max`.
+fn decompressed(bytes: &[u8], max: u64) -> io::Result<Vec<u8>> {
+    bounded(MultiGzDecoder::new(bytes), max).map_err(|error| match error.kind() {
+        io::ErrorKind::Other => error,
+        _ => io::Error::other(format!("its gzip data is damaged or incomplete: {error}")),
+    })
+}
+
+/// Returns all bytes of a file, unless there are more than `max`.
+fn bounded(file: impl Read, max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > max {
+        true => Err(io::Error::other(format!("it has more than {max} bytes: publish less of it"))),
+        false => Ok(bytes),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
     use super::*;
+
+    #[test]
+    fn gzip_data_is_bounded_and_must_be_complete() {
+        let compress = |bytes: &[u8]| {
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+            gzip.write_all(bytes).unwrap();
+            gzip.finish().unwrap()
+        };
+        let (one, two) = (compress(b"id\n"), compress(&[b'1'; 1000]));
+        assert!(one.starts_with(GZIP) && two.len() < 100);
+        let both = [one.as_slice(), &two].concat();
+        assert_eq!(decompressed(&both, 1003).unwrap().len(), 1003);
+        let error = |bytes: &[u8]| decompressed(bytes, 1002).unwrap_err().to_string();
+        assert!(error(&both).contains("more than 1002 bytes"), "a bomb");
+        for length in [GZIP.len(), one.len() / 2, one.len() - 1, one.len() + 15] {
+            assert!(error(&both[..length]).contains("incomplete"), "{length}");
+        }
+        let mut damaged = two.clone();
+        damaged[20] ^= 1;
+        assert!(error(&damaged).contains("damaged"));
+    }
 
     #[test]
     fn only_regular_files_are_read() {

@@ -1,6 +1,7 @@
 use common::RowRef;
 
 use super::super::*;
+use crate::source::format::OnDuplicate;
 
 const TABS: Dialect = Dialect {
     delimiter: b'\t',
@@ -9,6 +10,7 @@ const TABS: Dialect = Dialect {
     has_header: false,
     has_quotes: true,
     columns: None,
+    skip_lines: 0,
 };
 
 fn settings(fields: Option<&str>, key: Option<&str>) -> Settings {
@@ -16,6 +18,7 @@ fn settings(fields: Option<&str>, key: Option<&str>) -> Settings {
         format: crate::source::format::Format::Csv(Dialect::default()),
         declared: fields.map(|fields| Schema::parse(fields, key).unwrap()),
         key: key.map(|key| key.split(',').map(str::to_owned).collect()),
+        columns: None,
         on_duplicate: None,
     }
 }
@@ -280,4 +283,49 @@ fn columns_are_separated_by_runs_of_blanks() {
     assert_eq!(table("a 1 2\nb 3\n", bare).1, ["a|1 2", "b|3"]);
     let chosen = settings(Some("Mounted on:text(16),Used:text(8)"), None);
     assert_eq!(self::table(df, columns, &chosen).1, ["/|50", "/run/a  b|\"8"]);
+}
+
+#[test]
+fn user_or_file_may_name_columns_and_delimiter() {
+    let with = |names: &str, text: &str, dialect| {
+        let names = names.split(',').map(str::to_owned).collect();
+        table(text, dialect, &Settings { columns: Some(names), ..settings(None, None) })
+    };
+    let csv = Dialect::default();
+    let renamed = ("a:u64,b:text(8)".to_owned(), vec!["1|x".to_owned()]);
+    assert_eq!(with("a,b", "id,name\n1,x\n", csv), renamed);
+    let bare = Dialect { has_header: false, ..csv };
+    assert_eq!(with("a,b", "1,x\n", bare), renamed);
+    let wide = Settings { columns: Some(vec!["a".to_owned()]), ..settings(None, None) };
+    let reason = "2: --columns has 1 names, but the first record has 2 cells";
+    assert_eq!(fault("id,name\n1,x\n", &wide), reason);
+    // Names select the columns of a file without a header.
+    let names = Some(["a", "b"].map(str::to_owned).to_vec());
+    let chosen = Settings { columns: names, ..settings(Some("b:text(8)"), None) };
+    assert_eq!(table("1,x\n", bare, &chosen).1, ["x"]);
+    // In columns the names also determine their number, and the last cell may be missing.
+    let columns = Dialect { columns: Some(usize::MAX), skip_lines: 1, has_header: false, ..csv };
+    let (schema, rows) = with("disk,size,place", "skipped\nsda 7\nsdb 8 /a b\n", columns);
+    assert_eq!(schema, "disk:text(8),size:u64,place:text(8)");
+    assert_eq!(rows, ["sda|7|", "sdb|8|/a b"]);
+    let names = Some(["disk", "size", "place"].map(str::to_owned).to_vec());
+    let three = Settings { columns: names, ..settings(None, None) };
+    let bad = read_as("skipped\nsda 7\nsdb\n", columns, &three).map(|_| ()).unwrap_err();
+    assert_eq!(bad.to_string(), "line 3: words: 1, but --columns names 3 columns");
+
+    let expected = ("id:u64,n:u64".to_owned(), vec!["1|2".to_owned()]);
+    let inferred = settings(None, None);
+    for text in ["sep=;\nid;n\n1;2\n", "\u{feff}sep=;\r\nid;n\r\n1;2", "\nsep=\t\n\nid\tn\n1\t2"] {
+        assert_eq!(table(text, csv, &inferred), expected, "{text:?}");
+    }
+    let given = Dialect { is_delimiter_given: true, ..csv };
+    assert_eq!(table("sep=;\nid,n\n1,2\n", given, &inferred), expected);
+    assert_eq!(table("sep=x,n\n1,2\n", csv, &inferred).1, ["1|2"]);
+    let skipping = Dialect { skip_lines: 3, ..csv };
+    for end in ["\n", "\r", "\r\n"] {
+        let text = ["x,\"y", "", "#z", "id,n", "1,2"].join(end);
+        assert_eq!(table(&text, skipping, &inferred), expected, "{end:?}");
+        let bad = read_as(&format!("{text}{end}3"), skipping, &inferred).map(|_| ()).unwrap_err();
+        assert!(bad.to_string().starts_with("line 6: cells: 1"), "{bad}");
+    }
 }

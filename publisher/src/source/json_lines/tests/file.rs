@@ -1,13 +1,14 @@
 use common::RowRef;
 
 use super::super::*;
-use crate::source::format::Format;
+use crate::source::format::{Format, OnDuplicate};
 
 fn settings(fields: Option<&str>, key: Option<&str>) -> Settings {
     Settings {
         format: Format::Jsonl,
         declared: fields.map(|fields| Schema::parse(fields, key).unwrap()),
         key: key.map(|key| key.split(',').map(str::to_owned).collect()),
+        columns: None,
         on_duplicate: None,
     }
 }
@@ -268,4 +269,37 @@ fn line_ends_are_read_or_refused() {
         let reason = table(text, &settings(Some("id:u8"), None)).unwrap_err();
         assert!(reason.starts_with(&format!("5: line {line}: ")), "{text:?}: {reason}");
     }
+}
+
+#[test]
+fn elements_of_an_array_are_rows() {
+    let array = |fields| Settings { format: Format::Json, ..settings(fields, None) };
+    let text =
+        "\u{feff}[{\"op\":\"delete\",\"n\":12345678901234567890},\n {\"op\":\"x\",\"n\":2}]\n";
+    let rows = [r#"{"op":"delete","n":12345678901234567890}"#, r#"{"op":"x","n":2}"#];
+    let rows = rows.map(str::to_owned).to_vec();
+    assert_eq!(table(text, &array(None)).unwrap(), ("op:text(8),n:u64".to_owned(), rows));
+    let numbers = [r#"{"n":12345678901234567890}"#, r#"{"n":2}"#];
+    assert_eq!(table(text, &array(Some("n:u64"))).unwrap().1, numbers);
+    assert_eq!(table("[]", &array(Some("n:u64"))).unwrap().1.len(), 0);
+    for (text, reason) in [
+        ("[]", "5: it has no row"),
+        ("", "5: it is not a JSON array: EOF"),
+        (r#"{"n":1}"#, "5: it is not a JSON array: invalid type: map"),
+        ("[{\"n\":1},\n{\"n\":2}", "5: it is not a JSON array: EOF while parsing a list at line 2"),
+        (
+            r#"[{"n":1},7,8]"#,
+            "5: row 2: it is not a JSON object: write {\"FIELD\":VALUE,…} (and 1 more bad row)",
+        ),
+        (r#"[{"n":1},{"n":2},{"n":1}]"#, "5: row 3: the key 1 is also in row 1: "),
+        (r#"[{"n":1,"x":1},{"n":2,"x":[]}]"#, "5: row 2: "),
+    ] {
+        let error = table(text, &array(None)).unwrap_err();
+        assert!(error.starts_with(reason), "{text}: {error}");
+    }
+    let last = Settings { on_duplicate: Some(OnDuplicate::Last), ..array(None) };
+    let rows = table(r#"[{"n":1,"x":1},{"n":1,"x":2}]"#, &last).unwrap().1;
+    assert_eq!(rows, [r#"{"n":1,"x":2}"#]);
+    let deep = "[".repeat(100_000);
+    assert!(table(&deep, &array(None)).is_err());
 }
