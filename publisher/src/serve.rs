@@ -141,9 +141,10 @@ fn source(
     hangups: Option<file::sighup::Hangups>,
     stop: &Shutdown,
 ) -> Result<Option<Described>, CliError> {
+    let guard = input::guard(args);
     let described: Described = match (&args.from, hangups) {
         (From::File(path), Some(hangups)) => {
-            let versions = Versions::new(path.display().to_string(), "the file", args.strict);
+            let versions = Versions::new(path.display().to_string(), "the file", guard);
             let file = File::new(path, input::settings(args)?, hangups, stop)?;
             let Some(source) = Versioned::open(file, versions, stop)? else {
                 return Ok(None);
@@ -151,7 +152,7 @@ fn source(
             (source.schema().clone(), Box::new(source))
         }
         (From::Stdin, _) if args.snapshot => {
-            let versions = Versions::new("stdin".to_owned(), "the input", args.strict);
+            let versions = Versions::new("stdin".to_owned(), "the input", guard);
             let separator = args.separator.unwrap_or(Separator::Blank);
             let input = StdinVersions::new(separator, input::settings(args)?)?;
             let Some(source) = Versioned::open(input, versions.with_streaks(), stop)? else {
@@ -174,7 +175,7 @@ fn source(
         }
         (From::Command, _) => {
             let name = args.command[0].display().to_string();
-            let versions = Versions::new(name, "the output", args.strict).with_streaks();
+            let versions = Versions::new(name, "the output", guard).with_streaks();
             let every = args.every.unwrap_or(COMMAND_INTERVAL);
             let timeout = args.timeout.unwrap_or(COMMAND_TIMEOUT);
             let settings = input::settings(args)?;

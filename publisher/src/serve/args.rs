@@ -34,6 +34,8 @@ With --snapshot, stdin is a series of whole tables in any format, each ended by 
 
 Files (`--from FILE.csv`, `.tsv`, `.json`, `.jsonl` or `.ndjson`, also compressed as `.csv.gz` and so on): the file is the table. It is read again whenever it changes, and at SIGHUP, and the differences become visible atomically. A version that cannot be read is reported, and the rows do not change. The lines of a .jsonl file are applied as on stdin, to an empty table; a last line that is the beginning of an object is left out until it is complete. A .json file is an array of objects, which are the rows.
 
+A version of a file, of a command's output or of stdin that has none of the table's columns, or that removes all rows or more than --max-loss allows, is refused like one that cannot be read. With --pin-schema the fields of the first version stay. Give --fields for a table that programs read.
+
 Commands (`--from command -- COMMAND ARG…`): each run prints the whole table, in any format; the default is columns. The differences become visible atomically. A run that fails, takes longer than --timeout or prints something that is not a table is reported once per streak, with the end of its stderr, and the rows do not change. Runs do not overlap. At the end of a run its whole process group is ended.
 
 Columns (`--format columns`): cells are separated by runs of blanks, as df, ps and ss print them. The first line names the columns. There are as many as the line with the fewest words has; the last one takes the rest of each line and the remaining names. A name that occurs twice gets its number appended.
@@ -122,6 +124,17 @@ pub struct Args {
     /// first or last [default: such a version is refused]
     #[arg(help_heading = SOURCE, long, value_name = "WHICH", hide_possible_values = true)]
     pub on_duplicate: Option<OnDuplicate>,
+
+    /// Maximum part of the rows that a new version of a file, of a command's output or of stdin may
+    /// remove, in percent, or `none`; a version that removes more is refused, and so is one without
+    /// rows [default: 100]
+    #[arg(help_heading = SOURCE, long, value_name = "PERCENT", value_parser = max_loss)]
+    pub max_loss: Option<MaxLoss>,
+
+    /// Keep the fields that were inferred from the first version, and refuse a version that does not
+    /// fit them
+    #[arg(help_heading = SOURCE, long, conflicts_with = "fields")]
+    pub pin_schema: bool,
 
     /// Interval at which the processes are read or the command is run [default: 100ms; 5s for a
     /// command]
@@ -254,6 +267,24 @@ fn delimiter(text: &str) -> Result<u8, String> {
     }
 }
 
+/// The value of `--max-loss`: percent, or `None` for no maximum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxLoss(pub Option<usize>);
+
+impl Default for MaxLoss {
+    fn default() -> Self {
+        Self(Some(100))
+    }
+}
+
+fn max_loss(text: &str) -> Result<MaxLoss, String> {
+    match (text, text.strip_suffix('%').unwrap_or(text).parse()) {
+        ("none", _) => Ok(MaxLoss(None)),
+        (_, Ok(percent @ 0..=100)) => Ok(MaxLoss(Some(percent))),
+        _ => Err("write a whole number from 0 to 100, or none".to_owned()),
+    }
+}
+
 /// Maximum value of `--every`.
 const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -314,5 +345,13 @@ mod tests {
         }
         assert_eq!(within::<10>("10"), Ok(10));
         assert!(interval("0s").is_err() && interval("5").is_err());
+        for (text, percent) in
+            [("none", None), ("0", Some(0)), ("50%", Some(50)), ("100", Some(100))]
+        {
+            assert_eq!(max_loss(text), Ok(MaxLoss(percent)), "{text}");
+        }
+        for text in ["", "%", "101", "-1", "1.5", "none%", "all"] {
+            assert!(max_loss(text).is_err(), "{text}");
+        }
     }
 }

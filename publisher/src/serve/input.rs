@@ -6,6 +6,7 @@ use cli::CliError;
 use common::Schema;
 
 use super::args::{Args, From};
+use crate::source::Guard;
 use crate::source::format::{Dialect, Format, FormatName, Quote, Settings};
 
 /// Checks that all given arguments apply to the source and that the required ones are present.
@@ -23,6 +24,12 @@ pub fn check(args: &Args) -> Result<(), CliError> {
 fn check_command(args: &Args) -> Option<String> {
     if args.snapshot && args.from != From::Stdin {
         return Some("--snapshot is for `--from -`".to_owned());
+    }
+    let has_versions = args.snapshot || matches!(args.from, From::File(_) | From::Command);
+    let of_versions =
+        first_given(&[("--max-loss", args.max_loss.is_some()), ("--pin-schema", args.pin_schema)]);
+    if let Some(option) = of_versions.filter(|_| !has_versions) {
+        return Some(format!("{option} is for files, commands and --snapshot"));
     }
     let is_command = args.from == From::Command;
     match first_given(&[
@@ -144,11 +151,21 @@ pub fn format(args: &Args) -> Result<Format, CliError> {
     }))
 }
 
+/// Returns the limits for versions of the input.
+pub fn guard(args: &Args) -> Guard {
+    Guard {
+        is_strict: args.strict,
+        is_inferred: args.fields.is_none(),
+        max_loss: args.max_loss.unwrap_or_default().0,
+    }
+}
+
 pub fn settings(args: &Args) -> Result<Settings, CliError> {
     let names = |key: &String| key.split(',').map(|name| name.trim().to_owned()).collect();
     Ok(Settings {
         format: format(args)?,
         declared: args.fields.is_some().then(|| declared(args)).transpose()?,
+        pins_schema: args.pin_schema,
         key: args.key.as_ref().map(names),
         columns: (!args.columns.is_empty()).then(|| args.columns.clone()),
         on_duplicate: args.on_duplicate,

@@ -35,6 +35,9 @@ use super::infer::{Column, infer_schema};
 /// The columns that `subscriber watch --format csv` prints before the columns of the row.
 const WATCH_COLUMNS: [&str; 2] = ["version", "op"];
 
+/// Name in messages of the schema of a stream.
+const FIELDS: &str = "--fields";
+
 struct Columns {
     schema: Arc<Schema>,
     /// The cells of the header, or nothing without a header.
@@ -66,13 +69,13 @@ impl Columns {
         // If a field is also called `op` or `version`, its column is the second one with that name.
         if let Some((first, rest)) = cells.split_at_checked(WATCH_COLUMNS.len())
             && first == WATCH_COLUMNS
-            && let Ok(fields) = Header::named(rest).columns_of(schema)
+            && let Ok(fields) = Header::named(rest).columns_of(schema, FIELDS)
         {
             let fields = fields.iter().map(|column| column + WATCH_COLUMNS.len()).collect();
             return Ok(Self { names, op: Some(1), has_version: true, ..columns(fields) });
         }
         let header = Header::named(cells);
-        let fields = header.columns_of(schema)?;
+        let fields = header.columns_of(schema, FIELDS)?;
         let extra = |name| header.position(name).filter(|_| schema.field(name).is_none());
         let (op, has_version) = (extra("op"), extra("version").is_some());
         Ok(Self { names, op, has_version, ..columns(fields) })
@@ -188,10 +191,10 @@ pub fn read(
     let file = CsvFile::new(bytes, dialect, settings.columns.as_deref())?;
     file.check_delimiter()?;
     let mut remarks: Vec<String> = file.header.renamed().into_iter().collect();
-    let (schema, fields) = match &settings.declared {
-        Some(schema) => {
-            let fields = file.columns_of(schema)?;
-            remarks.extend(file.header.left_out(&fields));
+    let (schema, fields) = match settings.fixed(former) {
+        Some((schema, origin)) => {
+            let fields = file.columns_of(schema, origin)?;
+            remarks.extend(file.header.left_out(&fields, origin));
             (schema.clone(), fields)
         }
         None => {
@@ -325,14 +328,14 @@ impl<'b> CsvFile<'b> {
         Err(CliError::new(5, reason))
     }
 
-    fn columns_of(&self, schema: &Schema) -> Result<Vec<usize>, CliError> {
+    fn columns_of(&self, schema: &Schema, origin: &str) -> Result<Vec<usize>, CliError> {
         let (fields, columns) = (schema.fields().len(), self.header.width());
         let found = match self.has_names {
-            true => self.header.columns_of(schema),
+            true => self.header.columns_of(schema, origin),
             false if fields == columns => Ok((0..columns).collect()),
             false => Err(format!(
-                "--fields names {fields} fields, but the first record has {columns} cells: without \
-                 a header --fields must name every column"
+                "{origin} names {fields} fields, but the first record has {columns} cells: without \
+                 a header {origin} must name every column"
             )),
         };
         found.map_err(|reason| CliError::new(2, reason))

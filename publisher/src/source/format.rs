@@ -15,6 +15,8 @@ pub struct Settings {
     pub format: Format,
     /// The declared schema, or `None` to infer it.
     pub declared: Option<Schema>,
+    /// True if the schema that is inferred from the first version stays.
+    pub pins_schema: bool,
     /// Names of the key fields if the schema is inferred, or `None` for the first field.
     pub key: Option<Vec<String>>,
     /// Names of the columns, in place of those in the header.
@@ -24,6 +26,17 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns the schema that a version must have, and its name in messages. `former` is the schema
+    /// of the version that was read before.
+    pub(crate) fn fixed<'s>(
+        &'s self,
+        former: Option<&'s Schema>,
+    ) -> Option<(&'s Schema, &'static str)> {
+        let pinned =
+            former.filter(|_| self.pins_schema).map(|former| (former, "the pinned schema"));
+        self.declared.as_ref().map(|declared| (declared, "--fields")).or(pinned)
+    }
+
     /// Reads a whole table. `former` is the schema of the version that was read before.
     ///
     /// # Errors

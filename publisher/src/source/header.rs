@@ -94,13 +94,13 @@ impl Header {
     }
 
     /// Returns the column of each field of `schema`, or an error that names a field that has no
-    /// column or several.
-    pub fn columns_of(&self, schema: &Schema) -> Result<Vec<usize>, String> {
+    /// column or several. `origin` is the name of the schema in messages.
+    pub fn columns_of(&self, schema: &Schema, origin: &str) -> Result<Vec<usize>, String> {
         let column = |name: &str| {
             let Some(column) = self.position(name) else {
                 let hint = self.hint().map_or(String::new(), |hint| format!("; {hint}"));
                 return Err(format!(
-                    "the field {name:?} of --fields has no column: the columns are {}{hint}",
+                    "the field {name:?} of {origin} has no column: the columns are {}{hint}",
                     self.names.join(", ")
                 ));
             };
@@ -125,7 +125,7 @@ impl Header {
         (!renamed.is_empty()).then(|| renamed.join(", "))
     }
 
-    pub fn left_out(&self, columns: &[usize]) -> Option<String> {
+    pub fn left_out(&self, columns: &[usize], origin: &str) -> Option<String> {
         let names = self.names.iter().enumerate();
         let left_out: Vec<&str> = names
             .filter(|(column, _)| !columns.contains(column))
@@ -133,7 +133,7 @@ impl Header {
             .collect();
         let names = left_out.join(", ");
         (!left_out.is_empty())
-            .then(|| format!("left out, because --fields does not name them: {names}"))
+            .then(|| format!("left out, because {origin} does not name them: {names}"))
     }
 }
 
@@ -226,7 +226,8 @@ mod tests {
         let header = Header::named(&["id", "n", "a b", "n", "a b"]);
         let reason = header.check_distinct().unwrap_err();
         assert!(reason.contains("2 and 4") && reason.contains("\"n\""), "{reason}");
-        let columns = |fields: &str| header.columns_of(&Schema::parse(fields, None).unwrap());
+        let columns =
+            |fields: &str| header.columns_of(&Schema::parse(fields, None).unwrap(), "--fields");
         assert_eq!(columns("id:u8"), Ok(vec![0]));
         for (fields, part) in
             [("id:u8,n:u8", "2 and 4"), ("a b:u8", "3 and 5"), ("a_b:u8", "3 and 5")]
@@ -239,7 +240,8 @@ mod tests {
     #[test]
     fn fields_select_columns_by_either_name() {
         let header = Header::named(&["id", "full name", "price"]);
-        let columns = |fields: &str| header.columns_of(&Schema::parse(fields, None).unwrap());
+        let columns =
+            |fields: &str| header.columns_of(&Schema::parse(fields, None).unwrap(), "--fields");
         assert_eq!(columns("price:u8,id:u8"), Ok(vec![2, 0]));
         assert_eq!(columns("full name:text(8)"), Ok(vec![1]));
         assert_eq!(columns("full_name:text(8)"), Ok(vec![1]));

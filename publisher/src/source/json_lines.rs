@@ -226,8 +226,8 @@ impl Objects {
 /// Returns the first bad line, or arguments that do not suit the file.
 pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Result<Table, CliError> {
     let pieces = Pieces::of(bytes, settings.format)?;
-    let (schema, mut remarks) = match &settings.declared {
-        Some(schema) => (schema.clone(), Vec::new()),
+    let (schema, mut remarks) = match settings.fixed(former) {
+        Some((schema, _)) => (schema.clone(), Vec::new()),
         None => infer(&pieces, settings.key.as_deref(), former)?,
     };
     let schema = Arc::new(schema);

@@ -35,7 +35,7 @@ pub(crate) use processes::Processes;
 pub use snapshot::Snapshot;
 pub(crate) use stdin::Stdin;
 pub(crate) use stdin_versions::StdinVersions;
-pub(crate) use versions::{Versioned, Versions};
+pub(crate) use versions::{Guard, Versioned, Versions};
 
 /// A source of rows for a table.
 pub trait Source {

@@ -4,7 +4,9 @@
 //!    passes each of them to [`Versions`].
 //! 2. [`Versions`] keeps a good version until it is published in one commit of the differences. A
 //!    version that is not a table is reported, and the rows do not change.
-//! 3. [`Versioned`], the source, opens when the first version has been read, because the schema may
+//! 3. A version that looks like an accident is refused too ([`Guard`]): one without any column of the
+//!    table, or with too few rows. The first version is compared with nothing.
+//! 4. [`Versioned`], the source, opens when the first version has been read, because the schema may
 //!    be inferred from it.
 
 use std::os::fd::BorrowedFd;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use cli::service::Readiness;
 use cli::{CliError, Shutdown, status};
-use common::{Error, Schema, UntypedPublisher};
+use common::{Error, Field, Schema, UntypedPublisher};
 
 use super::format::Table;
 use super::{Progress, Snapshot, Source, SourceError};
@@ -116,17 +118,55 @@ impl<I: Input> Source for Versioned<I> {
     }
 }
 
+/// The user's limits for versions.
+#[derive(Clone, Copy, Debug)]
+pub struct Guard {
+    /// True if a version that is refused ends the source.
+    pub is_strict: bool,
+    /// True if the schema is inferred, so that a version may have other columns.
+    pub is_inferred: bool,
+    /// Maximum part of the rows that a version may remove, in percent. A version without rows
+    /// exceeds every maximum.
+    pub max_loss: Option<usize>,
+}
+
+impl Guard {
+    /// Returns the reason to refuse a version that follows one with `rows` rows of the schema
+    /// `former`.
+    fn objection(&self, snapshot: &Snapshot, former: &Schema, rows: usize) -> Option<String> {
+        let is_former = |field: &Field| former.field(field.name()).is_some();
+        if self.is_inferred && !snapshot.schema().fields().iter().any(is_former) {
+            let names = |schema: &Schema| {
+                let names: Vec<&str> = schema.fields().iter().map(Field::name).collect();
+                names.join(", ")
+            };
+            let (found, expected) = (names(snapshot.schema()), names(former));
+            return Some(format!("it has the columns {found}, and none of {expected}"));
+        }
+        let (max_loss, left) = (self.max_loss?, snapshot.len());
+        let is_loss = rows.saturating_sub(left) * 100 > rows * max_loss || left == 0 && rows > 0;
+        is_loss.then(|| {
+            format!(
+                "it has {left} rows, and the version before had {rows}: use --max-loss none if \
+                 such a loss is intended"
+            )
+        })
+    }
+}
+
 /// The versions of an input.
 pub struct Versions {
     /// Name of the input in messages.
     name: String,
     /// Name of the kind of input in the summary.
     of: &'static str,
-    is_strict: bool,
+    guard: Guard,
     /// True if only the first of consecutive refused versions is reported.
     reports_streaks: bool,
     /// Schema of the last good version.
     schema: Option<Arc<Schema>>,
+    /// Number of its rows.
+    rows: usize,
     /// The snapshot to publish, and the time of the next attempt.
     fresh: Option<(Snapshot, Instant)>,
     has_published: bool,
@@ -140,14 +180,15 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// Creates the state before the first version. If `is_strict`, a bad version ends the source.
-    pub fn new(name: String, of: &'static str, is_strict: bool) -> Self {
+    /// Creates the state before the first version.
+    pub fn new(name: String, of: &'static str, guard: Guard) -> Self {
         Self {
             name,
             of,
-            is_strict,
+            guard,
             reports_streaks: false,
             schema: None,
+            rows: 0,
             fresh: None,
             has_published: false,
             has_left_out: false,
@@ -172,14 +213,17 @@ impl Versions {
     /// Takes a version that has been read. A good one is published at the next opportunity, and a
     /// bad one is reported.
     pub fn take(&mut self, read: Result<Table, CliError>, now: Instant) -> Result<(), CliError> {
-        match read {
-            Ok(table) => self.accept(table, now),
-            Err(fault) => return self.report(&fault, self.is_strict),
-        }
-        Ok(())
+        self.accept(read, now).or_else(|fault| self.refuse(&fault))
     }
 
-    fn accept(&mut self, table: Table, now: Instant) {
+    /// Takes a version if it is good, or returns what is wrong with it.
+    pub fn accept(&mut self, read: Result<Table, CliError>, now: Instant) -> Result<(), CliError> {
+        let table = read?;
+        if let Some(former) = &self.schema
+            && let Some(reason) = self.guard.objection(&table.snapshot, former, self.rows)
+        {
+            return Err(CliError::new(5, reason));
+        }
         self.accepted += 1;
         for remark in &table.remarks {
             if !self.remarks.contains(remark) {
@@ -195,7 +239,14 @@ impl Versions {
             self.say(&format!("read again, rows: {}", table.snapshot.len()));
         }
         self.schema = Some(Arc::clone(schema));
+        self.rows = table.snapshot.len();
         self.fresh = Some((table.snapshot, now));
+        Ok(())
+    }
+
+    /// Reports what is wrong with a version, or returns it as the error if that ends the source.
+    pub fn refuse(&mut self, fault: &CliError) -> Result<(), CliError> {
+        self.report(fault, self.guard.is_strict)
     }
 
     fn publish(
@@ -224,7 +275,7 @@ impl Versions {
             }
             Err(error @ Error::InvalidSetting { .. }) => {
                 let fault = CliError::new(5, error.to_string());
-                return self.report(&fault, self.is_strict).map_err(SourceError::Input);
+                return self.refuse(&fault).map_err(SourceError::Input);
             }
             Err(error) => return Err(error.into()),
         }
@@ -247,5 +298,45 @@ impl Versions {
 
     pub fn say(&self, sentence: &str) {
         status(format_args!("{}: {sentence}", self.name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guard_refuses_other_columns_and_too_few_rows() {
+        let snapshot = |fields: &str, rows: usize| {
+            let schema = Arc::new(Schema::parse(fields, None).unwrap());
+            let bytes = vec![0; schema.row_size() * rows];
+            Snapshot::of(schema, bytes)
+        };
+        let former = Schema::parse("id:u64,n:u8", None).unwrap();
+        let guard = |is_inferred, max_loss| Guard { is_strict: false, is_inferred, max_loss };
+        let is_refused = |guard: Guard, fields: &str, rows: usize, before: usize| {
+            guard.objection(&snapshot(fields, rows), &former, before).is_some()
+        };
+        for (fields, is_other) in
+            [("id:u64,n:u8", false), ("x:u8,n:text(8)", false), ("html:u8", true), ("ID:u8", true)]
+        {
+            assert_eq!(is_refused(guard(true, None), fields, 1, 1), is_other, "{fields}");
+            assert!(!is_refused(guard(false, None), fields, 1, 1), "{fields}");
+        }
+        // The maximum loss, the rows, and the rows of the version before.
+        for (max_loss, rows, before, expected) in [
+            (Some(100), 0, 0, false),
+            (Some(100), 1, 1_000_000, false),
+            (Some(100), 0, 1, true),
+            (Some(50), 5, 10, false),
+            (Some(50), 4, 10, true),
+            (Some(50), 20, 10, false),
+            (Some(0), 10, 10, false),
+            (Some(0), 9, 10, true),
+            (None, 0, 10, false),
+        ] {
+            let found = is_refused(guard(false, max_loss), "id:u64,n:u8", rows, before);
+            assert_eq!(found, expected, "{max_loss:?}: {rows} of {before}");
+        }
     }
 }

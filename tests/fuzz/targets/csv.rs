@@ -45,6 +45,7 @@ fn file(input: &Input<'_>, dialect: Dialect) {
         format: Format::Csv(dialect),
         declared: input.schema.map(schema),
         key,
+        pins_schema: false,
         columns: None,
         on_duplicate: input.duplicates.then_some(OnDuplicate::Last),
     };

@@ -22,6 +22,7 @@ fn file(which: Option<u8>, duplicates: bool, bytes: &[u8]) {
         format: Format::Jsonl,
         declared: which.map(schema),
         key: None,
+        pins_schema: false,
         columns: None,
         on_duplicate: duplicates.then_some(OnDuplicate::Last),
     };

@@ -176,6 +176,10 @@ fn command_and_its_options_need_the_source() {
             "--format columns on stdin needs --snapshot",
         ),
         (&["--from", "command", "--quote", "none", "--", "df"], "--quote is for CSV"),
+        (&["--from", "processes", "--max-loss", "5"], "--max-loss is for files, commands"),
+        (&["--from", "-", "--fields", "id:u8", "--max-loss", "5"], "--max-loss is for files"),
+        (&["--from", "a.csv", "--max-loss", "101"], "from 0 to 100, or none"),
+        (&["--from", "-", "--fields", "id:u8", "--pin-schema"], "--pin-schema"),
         (&["--from", "comand", "--", "df"], "did you mean command?"),
     ] {
         let mut serve = publisher();

@@ -110,7 +110,9 @@ fn text_that_is_not_json_keeps_the_rows() {
 /// watch with a condition on one of them.
 #[test]
 fn header_without_rows_keeps_the_fields() {
-    let mut followed = Followed::start("table.csv", "id,n\n1,5\n2,10\n", &[], &["1|5", "2|10"]);
+    let options = ["--max-loss", "none"];
+    let mut followed =
+        Followed::start("table.csv", "id,n\n1,5\n2,10\n", &options, &["1|5", "2|10"]);
     let arguments = ["watch", followed.table.name(), "--where", "n > 3", "--format", "jsonl"];
     let mut watch = Process::start(subscriber().args(arguments));
     watch.stdout_until(|text| text.contains("\"n\":10"));
@@ -280,4 +282,55 @@ fn file_is_polled_without_inotify() {
     followed.becomes(&["1|one", "2|two"]);
     followed.write(OTHER);
     followed.becomes(&["2|two", "3|three"]);
+}
+
+/// Guards against a table that becomes empty or another one because of a file that was truncated or
+/// replaced by mistake.
+#[test]
+fn version_that_looks_like_an_accident_is_refused() {
+    let mut followed = Followed::start("table.csv", TWO, &[], &["1|one", "2|two"]);
+    let version = followed.version();
+    followed.replace("id,name\n");
+    followed.says("it has 0 rows, and the version before had 2: use --max-loss none", 1);
+    followed.replace("<html>\n404\n");
+    followed.says("it has the columns <html>, and none of id, name; the table stays", 1);
+    assert_eq!(followed.version(), version);
+    followed.replace("id,key\n2,two\n");
+    followed.becomes(&["2|two"]);
+    followed.says("read again, rows: 1", 1);
+    followed.stop();
+    let mut followed =
+        Followed::start("table.csv", TWO, &["--max-loss", "40%", "--strict"], &["1|one", "2|two"]);
+    followed.replace(ONE);
+    followed.process.ends_with(5);
+    let stderr = followed.process.stderr();
+    assert!(stderr.contains("it has 1 rows, and the version before had 2"), "{stderr}");
+}
+
+#[test]
+fn pinned_schema_stays() {
+    let options = ["--pin-schema"];
+    let mut followed = Followed::start("table.csv", TWO, &options, &["1|one", "2|two"]);
+    for (content, reason) in [
+        ("id,name\n1,longer than eight\n", "17 bytes"),
+        ("id,name\nx,one\n", "id"),
+        ("id\n1\n", "the field \"name\" of the pinned schema has no column"),
+    ] {
+        let before = followed.process.stderr().matches("the table stays as it is").count();
+        followed.replace(content);
+        followed.says("the table stays as it is", before + 1);
+        assert!(followed.process.stderr().contains(reason), "{}", followed.process.stderr());
+    }
+    followed.replace("more,name,id\nx,1,3\n");
+    followed.becomes(&["3|1"]);
+    followed.says("left out, because the pinned schema does not name them: more", 1);
+    assert_eq!(followed.subscriber.schema().to_string(), "id:u64,name:text(8)");
+    followed.stop();
+    let lines = "{\"id\":1,\"n\":null}\n{\"id\":2,\"n\":3}\n";
+    let mut followed = Followed::start("table.jsonl", lines, &options, &["1|", "2|3"]);
+    followed.replace("{\"id\":1}\n{\"id\":3,\"n\":5}\n{\"id\":4,\"n\":6}\n");
+    followed.becomes(&["1|", "3|5", "4|6"]);
+    assert_eq!(followed.subscriber.schema().to_string(), "id:u64,n:text(8)");
+    followed.replace("{\"id\":-1}\n");
+    followed.says("the table stays as it is", 1);
 }

@@ -203,7 +203,8 @@ fn reload_is_reported_with_its_start_time() {
     let (_folder, file) = file(CSV);
     let table = Table::new("service-reload");
     let manager = Manager::abstract_one();
-    let process = Process::start(manager.serves(&mut serve(&table, &file, &[])));
+    let process =
+        Process::start(manager.serves(&mut serve(&table, &file, &["--max-loss", "none"])));
     manager.hears("READY=1");
     let reload = |content: Option<&str>| {
         if let Some(content) = content {

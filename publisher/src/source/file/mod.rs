@@ -160,16 +160,17 @@ impl File {
         self.schedule.record_read(now, reading.identity, reading.is_young);
         self.reloads_done = self.reloads_begun;
         match reading.outcome {
-            // The writer may not have finished. The file is read again once it is not young any
-            // more, and the fault is reported if it is still there.
-            Outcome::Read(Err(_)) if reading.is_young && versions.schema().is_some() => {
-                return Ok(());
-            }
             Outcome::Gone => {
                 return self.report_gone("there is no such file: check the path", versions);
             }
             Outcome::Same => {}
-            Outcome::Read(read) => versions.take(read, now)?,
+            Outcome::Read(read) => match versions.accept(read, now) {
+                // The writer may not have finished. The file is read again once it is not young any
+                // more, and the fault is reported if it is still there.
+                Err(_) if reading.is_young && versions.schema().is_some() => return Ok(()),
+                Err(fault) => versions.refuse(&fault)?,
+                Ok(()) => {}
+            },
         }
         if reading.fingerprint.is_some() {
             self.fingerprint = reading.fingerprint;

@@ -18,6 +18,7 @@ fn settings(fields: Option<&str>, key: Option<&str>) -> Settings {
         format: crate::source::format::Format::Csv(Dialect::default()),
         declared: fields.map(|fields| Schema::parse(fields, key).unwrap()),
         key: key.map(|key| key.split(',').map(str::to_owned).collect()),
+        pins_schema: false,
         columns: None,
         on_duplicate: None,
     }

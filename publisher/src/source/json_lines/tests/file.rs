@@ -8,6 +8,7 @@ fn settings(fields: Option<&str>, key: Option<&str>) -> Settings {
         format: Format::Jsonl,
         declared: fields.map(|fields| Schema::parse(fields, key).unwrap()),
         key: key.map(|key| key.split(',').map(str::to_owned).collect()),
+        pins_schema: false,
         columns: None,
         on_duplicate: None,
     }
