@@ -53,7 +53,7 @@ pub struct Args {
 enum Command {
     /// Publish a table until Ctrl-C or SIGTERM
     #[command(after_help = "More, with examples: publisher serve --help", after_long_help = serve::args::HELP)]
-    Serve(serve::args::Args),
+    Serve(Box<serve::args::Args>),
     /// Publish this machine's processes and show them with a subscriber process, in one terminal
     Demo(demo::Args),
     /// Insert or replace rows of a table that has no live publisher, and keep it

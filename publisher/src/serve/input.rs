@@ -62,9 +62,12 @@ fn check_options(args: &Args, format: Option<FormatName>) -> Option<String> {
         ("--key", args.key.is_some()),
         ("--format", args.format.is_some()),
     ]));
+    let has_lines = args.from == From::Stdin && !args.snapshot;
+    let expires = args.expire.is_some() || args.ttl.is_some();
     match (&args.from, format) {
-        (from, _) if *from != From::Stdin && (args.expire.is_some() || args.ttl.is_some()) => Some(
-            "--expire and --ttl are for `--from -`: other sources say themselves which rows exist"
+        _ if expires && !has_lines => Some(
+            "--expire and --ttl are for `--from -` without --snapshot: other sources say \
+             themselves which rows exist"
                 .to_owned(),
         ),
         (From::Processes | From::Routes | From::Neighbors, _) => input_option.map(|option| {
@@ -74,9 +77,7 @@ fn check_options(args: &Args, format: Option<FormatName>) -> Option<String> {
             )
         }),
         (From::File(path), None) => Some(unknown_format(path)),
-        (From::Stdin, Some(format @ (FormatName::Columns | FormatName::Json)))
-            if !args.snapshot =>
-        {
+        (_, Some(format @ (FormatName::Columns | FormatName::Json))) if has_lines => {
             let format = if format == FormatName::Json { "json" } else { "columns" };
             Some(format!("--format {format} on stdin needs --snapshot"))
         }
@@ -86,10 +87,10 @@ fn check_options(args: &Args, format: Option<FormatName>) -> Option<String> {
             .map(|option| format!("{option} is for CSV: add --format csv if the input is CSV")),
         (_, Some(FormatName::Columns)) => csv_option
             .map(|option| format!("{option} is for CSV: columns are separated by runs of blanks")),
-        (From::Stdin, _) if args.on_duplicate.is_some() && !args.snapshot => Some(
+        _ if has_lines && args.on_duplicate.is_some() => Some(
             "--on-duplicate is for files: on stdin a later row replaces an earlier one".to_owned(),
         ),
-        (From::Stdin, _) if !args.columns.is_empty() && !args.snapshot => Some(
+        _ if has_lines && !args.columns.is_empty() => Some(
             "--columns on stdin needs --snapshot: use --no-header and --fields to name columns"
                 .to_owned(),
         ),

@@ -88,6 +88,7 @@ fn end_of_versions_ends_the_publisher_if_requested() {
     for (arguments, part) in [
         (&["--from", "processes", "--snapshot"][..], "--snapshot is for `--from -`"),
         (&["--from", "-", "--separator", "blank"], "--snapshot"),
+        (&["--from", "-", "--snapshot", "--ttl", "1s"], "without --snapshot"),
     ] {
         let mut serve = publisher();
         let (_, said) = Process::run(serve.args(["serve", table.name()]).args(arguments), 2);
