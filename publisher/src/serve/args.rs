@@ -159,13 +159,14 @@ pub struct Args {
     #[arg(help_heading = SOURCE, long, value_name = "BYTES", default_value_t = 16 << 20, value_parser = within::<{ 1 << 30 }>)]
     pub receive_buffer: usize,
 
-    /// End at the first bad line or bad version of a file (exit code 5; 1 if a row does not fit
-    /// into the table)
+    /// End at the first bad line or bad version (exit code 5; 1 if a row does not fit into the
+    /// table)
     #[arg(help_heading = SOURCE, long)]
     pub strict: bool,
 
-    /// End at the end of the input, or when a file has been read once, with exit code 5 if lines
-    /// were refused and 1 if rows did not fit into the table; otherwise the table stays up
+    /// End at the end of the input, or when a file or a command's output has been read once, with
+    /// exit code 5 if lines or versions were refused and 1 if rows did not fit into the table;
+    /// otherwise the table stays up
     #[arg(help_heading = SOURCE, long)]
     pub exit_at_eof: bool,
 
