@@ -44,14 +44,14 @@ pub struct Selection {
     /// Only rows that match this condition; if given several times, rows must match all of them
     ///
     /// CONDITION is one argument: FIELD OP VALUE, joined by and, or, not and parentheses. OP is:
-    ///   for every kind      = != < <= > >=  by value (nothing equals NaN), in (VALUE, …), not in
-    ///   for text            contains, starts, like (wildcards * and ?), ~ (regular expression);
-    ///                       icontains, istarts, ilike and ~* ignore case
+    ///   for every kind      = != < <= > >=  by value (nothing equals NaN)
+    ///                       in (VALUE, …), not in (VALUE, …)
+    ///   for text            contains, starts, like (with * and ?), ~ REGEX
+    ///                       icontains, istarts, ilike, ~* ignore case
     ///   for addresses, networks, and text that holds one: in NETWORK
     ///   for networks        contains ADDRESS or NETWORK
     ///
-    /// A VALUE may have a unit: 100MiB; 5s in a field whose name ends with _ns, _us, _ms or _s. A time may be -5m (five minutes before the program
-    /// started), now, or a date in UTC. Quote a name or value of several words: 'name = "a b" or net in 10.0.0.0/8'.
+    /// A VALUE may have a unit: 100MiB; 5s in a field whose name ends with _ns, _us, _ms or _s. A time may be -5m (five minutes before the program started), now, or a date in UTC. Quote a name or value of several words: 'name = "a b" or net in 10.0.0.0/8'.
     ///
     /// watch reports a row that begins to match as a create, and one that ceases to match as a delete.
     #[arg(help_heading = HEADING, long = "where", value_name = "CONDITION", verbatim_doc_comment, add = ArgValueCompleter::new(complete::condition))]
