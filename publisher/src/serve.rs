@@ -11,7 +11,7 @@ use common::{Error, Expiry, PublisherState, Schema, UntypedPublisher};
 use crate::source::format::Separator;
 use crate::source::{
     CommandOutput, File, Follow, Neighbors, Processes, Progress, Routes, Source, SourceError,
-    Stdin, StdinVersions, Versioned, Versions, file,
+    Stdin, StdinVersions, Stream, Versioned, Versions, file,
 };
 use args::{Args, From};
 use metrics::Metered;
@@ -160,9 +160,13 @@ fn source(
             };
             (source.schema().clone(), Box::new(source))
         }
-        (From::Stdin, _) => {
+        (From::Stdin | From::Fifo(_), _) => {
             let schema = input::declared(args)?;
-            let source = Stdin::new(schema.clone(), input::format(args)?, args.strict)?;
+            let stream = match &args.from {
+                From::Fifo(path) => Stream::fifo(path)?,
+                _ => Stream::stdin()?,
+            };
+            let source = Stdin::new(stream, schema.clone(), input::format(args)?, args.strict);
             (schema, Box::new(source))
         }
         (From::Routes, _) => {

@@ -250,6 +250,7 @@ pub fn sources(current: &OsStr) -> Vec<CompletionCandidate> {
         ("neighbors", "the neighbors of the kernel"),
         ("command", "the output of a command, which is run at an interval"),
         ("-", "lines on stdin"),
+        ("fifo:", "lines that scripts write to a named pipe"),
     ];
     let mut found = described(sources, current);
     found.extend(PathCompleter::file().complete(current));

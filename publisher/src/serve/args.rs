@@ -1,6 +1,7 @@
 //! The arguments of `serve`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ When stdin ends, the table stays up with its last rows, and the end is reported 
 CSV on stdin (`--from - --format csv`): the first record names the columns, and each further record is an upsert. A column `op` that is not a field holds create, insert, update, upsert or delete, as `subscriber watch --format csv` prints it. A record that repeats the header is a row if it fits the fields.
 
 With --snapshot, stdin is a series of whole tables in any format, each ended by an empty line (`--separator blank`) or a form feed. Each of them replaces the rows, and the differences become visible atomically. One that is not a table is reported once per streak, and the rows do not change.
+
+Named pipes (`--from fifo:PATH`): scripts write lines as on stdin, and the table stays up: echo '{"id":1}' > PATH. The pipe is created with mode 600, and removed at the end. Lines of up to 4096 bytes from several writers do not mix.
 
 Files (`--from FILE.csv`, `.tsv`, `.json`, `.jsonl` or `.ndjson`, also compressed as `.csv.gz` and so on): the file is the table. It is read again whenever it changes, and at SIGHUP, and the differences become visible atomically. A version that cannot be read is reported, and the rows do not change. The lines of a .jsonl file are applied as on stdin, to an empty table; a last line that is the beginning of an object is left out until it is complete. A .json file is an array of objects, which are the rows.
 
@@ -71,8 +74,8 @@ pub struct Args {
     pub name: String,
 
     /// Source of the rows: `processes`, `routes` or `neighbors` (of this machine), a file of CSV
-    /// or lines of JSON, which is followed, `command` (the output of COMMAND, at an interval), or
-    /// `-` (CSV or lines of JSON on stdin)
+    /// or lines of JSON, which is followed, `command` (the output of COMMAND, at an interval),
+    /// `-` (CSV or lines of JSON on stdin), or `fifo:PATH` (the same, from a named pipe)
     #[arg(help_heading = SOURCE, long, value_name = "SOURCE", value_parser = OsStringValueParser::new().try_map(From::try_from), add = ArgValueCompleter::new(complete::sources))]
     pub from: From,
 
@@ -220,6 +223,8 @@ pub enum From {
     Routes,
     Neighbors,
     Stdin,
+    /// A named pipe at this path.
+    Fifo(PathBuf),
     Command,
     File(PathBuf),
 }
@@ -229,6 +234,9 @@ impl TryFrom<OsString> for From {
 
     /// Accepts any path, even if it is not UTF-8.
     fn try_from(value: OsString) -> Result<Self, String> {
+        if let Some(path) = value.as_encoded_bytes().strip_prefix(b"fifo:") {
+            return Ok(Self::Fifo(PathBuf::from(OsStr::from_bytes(path))));
+        }
         match value.to_str() {
             Some("processes") => Ok(Self::Processes),
             Some("routes") => Ok(Self::Routes),
@@ -246,7 +254,7 @@ impl TryFrom<OsString> for From {
                 let similar = nearest(&text, ["processes", "routes", "neighbors", "command"]);
                 let hint = similar.map_or(String::new(), |name| format!("did you mean {name}? "));
                 Err(format!(
-                    "it is neither a source nor a file: {hint}use processes, routes, neighbors, command, FILE.csv, FILE.tsv, FILE.json, FILE.jsonl, or - for stdin"
+                    "it is neither a source nor a file: {hint}use processes, routes, neighbors, command, FILE.csv, FILE.tsv, FILE.json, FILE.jsonl, fifo:PATH, or - for stdin"
                 ))
             }
         }

@@ -14,9 +14,18 @@ pub fn check(args: &Args) -> Result<(), CliError> {
     let reason = check_command(args).or_else(|| check_options(args, format_name(args)));
     match (reason, &args.from) {
         (Some(reason), _) => Err(CliError::new(2, reason)),
-        (None, From::Stdin) if !args.snapshot => declared(args).map(|_| ()),
+        (None, _) if has_lines(args) => declared(args).map(|_| ()),
         (None, _) if args.fields.is_some() => declared(args).map(|_| ()),
         (None, _) => Ok(()),
+    }
+}
+
+/// Returns true if the source is lines of JSON or records of CSV that change the table.
+fn has_lines(args: &Args) -> bool {
+    match args.from {
+        From::Stdin => !args.snapshot,
+        From::Fifo(_) => true,
+        _ => false,
     }
 }
 
@@ -24,6 +33,9 @@ pub fn check(args: &Args) -> Result<(), CliError> {
 fn check_command(args: &Args) -> Option<String> {
     if args.snapshot && args.from != From::Stdin {
         return Some("--snapshot is for `--from -`".to_owned());
+    }
+    if args.exit_at_eof && matches!(args.from, From::Fifo(_)) {
+        return Some("--exit-at-eof is for inputs that end, and a named pipe does not".to_owned());
     }
     let has_versions = args.snapshot || matches!(args.from, From::File(_) | From::Command);
     let of_versions =
@@ -62,7 +74,7 @@ fn check_options(args: &Args, format: Option<FormatName>) -> Option<String> {
         ("--key", args.key.is_some()),
         ("--format", args.format.is_some()),
     ]));
-    let has_lines = args.from == From::Stdin && !args.snapshot;
+    let has_lines = has_lines(args);
     let expires = args.expire.is_some() || args.ttl.is_some();
     match (&args.from, format) {
         _ if expires && !has_lines => Some(
@@ -117,7 +129,7 @@ fn unknown_format(path: &Path) -> String {
 fn format_name(args: &Args) -> Option<FormatName> {
     match &args.from {
         From::Processes | From::Routes | From::Neighbors => None,
-        From::Stdin => Some(args.format.unwrap_or(FormatName::Jsonl)),
+        From::Stdin | From::Fifo(_) => Some(args.format.unwrap_or(FormatName::Jsonl)),
         From::Command => Some(args.format.unwrap_or(FormatName::Columns)),
         From::File(path) => args.format.or_else(|| FormatName::of_path(path)),
     }

@@ -33,7 +33,7 @@ pub(crate) use file::File;
 pub(crate) use netlink::{Follow, Neighbors, Routes};
 pub(crate) use processes::Processes;
 pub use snapshot::Snapshot;
-pub(crate) use stdin::Stdin;
+pub(crate) use stdin::{Stdin, Stream};
 pub(crate) use stdin_versions::StdinVersions;
 pub(crate) use versions::{Guard, Versioned, Versions};
 

@@ -4,7 +4,7 @@
 //! read in the meantime. Versions without content are left out.
 
 use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,12 +12,12 @@ use cli::CliError;
 
 use super::Progress;
 use super::format::{Separator, Settings, Table};
-use super::stdin::{read_available, stdin};
+use super::stdin::Stream;
 use super::versions::{Input, MAX_OUTPUT, Versions};
 use super::worker::Worker;
 
 pub struct StdinVersions {
-    input: OwnedFd,
+    input: Stream,
     splitter: Splitter,
     settings: Arc<Settings>,
     worker: Worker<Result<Table, CliError>>,
@@ -27,7 +27,7 @@ pub struct StdinVersions {
 impl StdinVersions {
     pub fn new(separator: Separator, settings: Settings) -> Result<Self, CliError> {
         Ok(Self {
-            input: stdin()?,
+            input: Stream::stdin()?,
             splitter: Splitter::new(separator, MAX_OUTPUT),
             settings: Arc::new(settings),
             worker: Worker::new()?,
@@ -55,7 +55,9 @@ impl Input for StdinVersions {
         }
         let mut version = self.splitter.next(self.has_ended);
         if version.is_none() && !self.has_ended {
-            let count = read_available(&self.input, &mut self.splitter.buffer)
+            let count = self
+                .input
+                .read_available(&mut self.splitter.buffer)
                 .map_err(|error| CliError::new(5, format!("stdin: cannot read: {error}")))?;
             self.has_ended = count == Some(0);
             version = self.splitter.next(self.has_ended);

@@ -15,6 +15,7 @@ mod files;
 mod formats;
 mod hz;
 mod metrics;
+mod named_pipe;
 mod schema_changes;
 mod service;
 mod silence;
