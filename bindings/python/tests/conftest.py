@@ -61,6 +61,8 @@ class Script:
             stderr=subprocess.PIPE,
             text=True,
             bufsize=1,
+            # A shell starts background jobs with SIGINT ignored, which a child inherits.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def line(self):
