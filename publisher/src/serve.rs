@@ -46,8 +46,9 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let mut publisher = open(args, &schema, source.is_snapshot())?;
     report_open(&publisher, &schema);
     let metered = metrics.map(|server| Metered::serve(server, &mut publisher)).transpose();
-    let metered = match metered {
-        Ok(metered) => metered,
+    let prepared = metered.and_then(|metered| Ok((metered, expiry(args, &publisher)?)));
+    let (metered, expiry) = match prepared {
+        Ok(prepared) => prepared,
         Err(failure) => {
             publisher.close()?;
             return Err(failure);
@@ -61,18 +62,6 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         tx.clear();
         tx.commit()?;
     }
-    let expiry = match (&args.expire, args.ttl) {
-        (Some(field), _) => Some(Expiry::at(&publisher, field)),
-        (None, Some(age)) => Some(Expiry::after(&publisher, age)),
-        (None, None) => None,
-    };
-    let expiry = match expiry.transpose() {
-        Ok(expiry) => expiry,
-        Err(error) => {
-            publisher.close()?;
-            return Err(error.into());
-        }
-    };
     let first_version = publisher.version();
     let mut has_read_all = false;
     let is_over = |publisher: &UntypedPublisher, progress| {
@@ -100,6 +89,15 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     };
     let closed = close(publisher, first_version, source.summary(), args.keep);
     outcome.and(closed.map_err(CliError::from))
+}
+
+/// Returns the rule by which rows expire, if there is one.
+fn expiry(args: &Args, publisher: &UntypedPublisher) -> Result<Option<Expiry>, Error> {
+    match (&args.expire, args.ttl) {
+        (Some(field), _) => Expiry::at(publisher, field).map(Some),
+        (None, Some(age)) => Expiry::after(publisher, age).map(Some),
+        (None, None) => Ok(None),
+    }
 }
 
 fn open(args: &Args, schema: &Schema, is_snapshot: bool) -> Result<UntypedPublisher, Error> {

@@ -1,4 +1,4 @@
-//! What all exported functions share: errors as numbers, and checked arguments.
+//! Errors as numbers and checks of arguments, which all exported functions share.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
@@ -273,7 +273,7 @@ pub unsafe fn text<'a>(pointer: *const c_char, what: &str) -> Result<&'a str> {
 /// Copies bytes to the caller's memory.
 ///
 /// # Safety
-/// The pointer is NULL or valid for writing so many bytes.
+/// The pointer is NULL or valid for writing `from.len()` bytes.
 pub unsafe fn copy_out(from: &[u8], to: *mut c_void, what: &str) -> Result<()> {
     check_memory(to, from.len(), what)?;
     // SAFETY: as the caller promises, and memory of Rust is not the caller's.

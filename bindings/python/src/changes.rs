@@ -135,7 +135,7 @@ impl Changes {
         self.copied.version
     }
 
-    /// Why the refresh or wait returned: `"rows"`, `"schema"`, `"publisher"` (its state changed) or
+    /// The reason why the refresh or wait returned: `"rows"`, `"schema"`, `"publisher"` (its state changed) or
     /// `"nothing"` (a timeout).
     #[getter]
     fn cause(&self) -> &'static str {

@@ -165,7 +165,7 @@ pub fn snapshot<T: Send + Sync>(
     Ok(Rows::from_snapshot(snapshot, layout, pool))
 }
 
-/// Returns an array of a snapshot, and its version if it is asked for.
+/// Returns an array of a snapshot, and its version if `return_version` is set.
 pub fn as_array(py: Python<'_>, rows: Rows, return_version: bool) -> PyResult<Bound<'_, PyAny>> {
     let rows = Bound::new(py, rows)?;
     let array = Rows::array(&rows)?;

@@ -4,7 +4,7 @@
 //! 2. A head in between is short: it has the number of the last whole head, what was added to its
 //!    version and time, and the rows. For a commit of one row that is 9 bytes and the row.
 //! 3. An importer that has the whole head with that number puts them together. Otherwise the short
-//!    head only tells it that there is something new, which leads to a request. A request in turn
+//!    head only says that there is something new, which leads to a request. A request in turn
 //!    makes the next head a whole one.
 //!
 //! An exporter never uses a number twice, so that a short head means the same to every importer that
@@ -22,7 +22,7 @@ const MANY: u8 = 0x81;
 /// Maximum time from a whole head to the last short one that continues it.
 const MAX_AGE_NS: u64 = 1_000_000_000;
 
-/// What all short heads have. The rows follow without a length.
+/// The beginning of every short head. The rows follow without a length.
 #[derive(Serialize, Deserialize)]
 struct Short<S> {
     /// The number of the whole head.

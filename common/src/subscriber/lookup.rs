@@ -100,41 +100,6 @@ impl RowBuffer for Option<RowBuf> {
     }
 }
 
-/// Memory of the caller for a row of a schema that may change, and with it the size of the row.
-pub(super) struct SizedRow<'w> {
-    words: &'w mut [u64],
-    /// Memory for a row of another size.
-    refused: Vec<u64>,
-}
-
-impl<'w> SizedRow<'w> {
-    pub(super) fn new(words: &'w mut [u64]) -> Self {
-        Self { words, refused: Vec::new() }
-    }
-
-    /// Returns the size of the rows in bytes if the words of the caller do not have it.
-    pub(super) fn refused(&self) -> Option<usize> {
-        (!self.refused.is_empty()).then(|| self.refused.len() * size_of::<u64>())
-    }
-
-    /// Returns the size of the words of the caller in bytes.
-    pub(super) fn length(&self) -> usize {
-        size_of_val(self.words)
-    }
-}
-
-impl RowBuffer for SizedRow<'_> {
-    #[inline]
-    fn words(&mut self, source: &Source) -> &mut [u64] {
-        let row_words = source.schema().row_words();
-        if self.words.len() == row_words {
-            return self.words;
-        }
-        self.refused.resize(row_words, 0);
-        &mut self.refused
-    }
-}
-
 impl View {
     /// Searches the mapped index for a key. Returns the slot of its row as of the last commit,
     /// which is then in `row`. Returns `None` also in each unusual case.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::event_set::Interrupter;
 use super::follow::{Content, Follow};
 use super::liveness::PublisherState;
-use super::lookup::{KeyBytes, Lookup, Place, SizedRow};
+use super::lookup::{KeyBytes, Lookup, Place};
 use super::slot_changes::{Position, SlotChanges};
 use super::snapshot::Snapshot;
 use super::source::{Source, row_ref};
@@ -398,11 +398,11 @@ impl UntypedReader {
         Ok(row.filter(|_| found))
     }
 
-    /// Copies the row of a key, given in canonical bytes, into `row`, without an allocation. Returns
-    /// false if the key has no row; the contents of `row` are then unspecified.
+    /// Copies the row of a key, given in canonical bytes, into `row`. Returns false if the key has no
+    /// row; the contents of `row` are then unspecified.
     ///
     /// Open the reader with [`OpenOptions::schema`](crate::OpenOptions::schema), so that rows keep
-    /// their size when another publisher takes the table over.
+    /// their size when another publisher takes the table over. Then this also needs no allocation.
     ///
     /// # Errors
     /// [`Error::WrongLength`] if `row` does not have [`Schema::row_words`] words. The errors of
@@ -412,17 +412,21 @@ impl UntypedReader {
         if self.follow.content().source.expects_words(row.len()) {
             return self.lookup().get(key, row);
         }
-        let mut row = SizedRow::new(row);
-        let found = self.lookup().find(key, &mut row)?.is_some();
-        match row.refused() {
-            None => Ok(found),
-            Some(expected) => Err(Error::WrongLength {
+        let mut found = None::<RowBuf>;
+        let exists = self.lookup().find(key, &mut found)?.is_some();
+        let Some(found) = found else {
+            return Ok(false);
+        };
+        if found.words().len() != row.len() {
+            return Err(Error::WrongLength {
                 table: self.name().to_owned(),
                 what: "row",
-                length: row.length(),
-                expected,
-            }),
+                length: size_of_val(row),
+                expected: size_of_val(found.words()),
+            });
         }
+        row.copy_from_slice(found.words());
+        Ok(exists)
     }
 
     /// Returns true if the key has a row.
