@@ -9,7 +9,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use cli::service::{self, Service};
+use cli::service;
 use cli::{CliError, Shutdown, start_error};
 use common::{Error, UntypedPublisher};
 use nix::sys::prctl::set_pdeathsig;
@@ -18,7 +18,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getppid};
 
 use crate::serve::args::interval;
-use crate::serve::publish;
+use crate::serve::table::{Unobserved, publish};
 use crate::source::{Processes, SourceError};
 
 mod view;
@@ -71,10 +71,9 @@ pub fn run(args: Args) -> Result<(), CliError> {
             return Err(failure);
         }
     };
-    let outcome =
-        publish(&mut publisher, &mut source, None, &stop, &mut Service::default(), |_, _| false);
+    let outcome = publish(&mut publisher, &mut source, None, false, &stop, &mut Unobserved);
     let closed = match outcome {
-        Ok(()) => publisher.close().map_err(CliError::from),
+        Ok(_) => publisher.close().map_err(CliError::from),
         Err(SourceError::Input(failure)) => {
             publisher.close().map_err(CliError::from).and(Err(failure))
         }

@@ -4,6 +4,7 @@
 //!
 //! - `serve`: opens a table and publishes the rows of a [`source`] in it until the program is
 //!   stopped;
+//! - `run`: the same for several tables, which a configuration file describes;
 //! - `demo`: the same, next to a subscriber process in the same terminal;
 //! - `put`, `delete`, `load`: change a table that has no live publisher;
 //! - `rm`: removes the objects of dead publishers.
@@ -19,6 +20,7 @@ use cli::{CliError, Completions, Global, Manual};
 mod demo;
 mod edit;
 mod rm;
+mod run;
 mod serve;
 pub mod source;
 
@@ -54,6 +56,9 @@ enum Command {
     /// Publish a table until Ctrl-C or SIGTERM
     #[command(after_help = "More, with examples: publisher serve --help", after_long_help = serve::args::HELP)]
     Serve(Box<serve::args::Args>),
+    /// Publish several tables, which a file describes, until Ctrl-C or SIGTERM
+    #[command(after_help = run::HELP)]
+    Run(run::Args),
     /// Publish this machine's processes and show them with a subscriber process, in one terminal
     Demo(demo::Args),
     /// Insert or replace rows of a table that has no live publisher, and keep it
@@ -102,6 +107,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
     match args.command {
         None => cli::help::<Args>(EXAMPLE),
         Some(Command::Serve(serve)) => serve::run(&serve),
+        Some(Command::Run(tables)) => run::run(tables),
         Some(Command::Demo(demo)) => demo::run(demo),
         Some(Command::Put(rows)) => edit::put(&rows),
         Some(Command::Delete(keys)) => edit::delete(&keys),

@@ -62,7 +62,7 @@ Examples:
         fields are inferred, and the first column is the key
   while sleep 1; do ps -e; echo; done |
     publisher serve ps --from - --snapshot --format columns
-  publisher serve disks --from command --every 5s -- df -P
+  publisher serve disks --from command --every 5s --key Mounted_on -- df -P
   publisher serve geo --from geoip.csv --no-header --comment '#' --fields \
     first:u32,last:u32,country:text(8)"#;
 

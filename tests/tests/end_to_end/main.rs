@@ -18,6 +18,7 @@ mod metrics;
 mod named_pipe;
 mod schema_changes;
 mod service;
+mod several_tables;
 mod silence;
 mod stdin_versions;
 mod terminal;

@@ -65,6 +65,17 @@ pub enum Listener {
 }
 
 impl Address {
+    /// Makes the path of a Unix domain socket absolute.
+    ///
+    /// # Errors
+    /// Returns an error if the working directory cannot be read.
+    pub fn absolute(self) -> io::Result<Self> {
+        match self {
+            Self::Unix(path) => std::path::absolute(path).map(Self::Unix),
+            address => Ok(address),
+        }
+    }
+
     /// Listens at the address. Also returns the socket's own address, which has the actual port.
     pub fn listen(&self) -> io::Result<(Listener, Self)> {
         match self {

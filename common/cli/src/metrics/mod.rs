@@ -63,8 +63,8 @@ pub fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str
 }
 
 /// Registers the gauge of a table's capacity and returns it.
-pub fn register_capacity(registry: &mut Registry) -> Gauge {
-    let capacity = Gauge::default();
+pub fn register_capacity<M: Metric + Clone + Default>(registry: &mut Registry) -> M {
+    let capacity = M::default();
     let (help, unit) = (
         "Number of rows for which the table has room before it grows",
         Unit::Other("rows".to_owned()),

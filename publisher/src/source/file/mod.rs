@@ -24,7 +24,7 @@ mod watch;
 
 use follow::{Due, Identity, ReadSchedule};
 use reader::{Outcome, Reading};
-use sighup::{Hangups, Request};
+use sighup::{Request, Requests};
 use watch::Watch;
 
 /// Interval at which the file is checked even without events.
@@ -40,13 +40,13 @@ pub struct File {
     settings: Arc<Settings>,
     worker: Worker<Reading>,
     watch: Watch,
-    hangups: Hangups,
+    requests: Requests,
     stop: Shutdown,
     schedule: ReadSchedule,
     next_check: Instant,
     /// Fingerprint of the bytes that were read last.
     fingerprint: Option<u64>,
-    /// Number of reloads that were requested by SIGHUP.
+    /// Number of reloads that were requested.
     reloads: u32,
     /// Value of `reloads` when the current read began, and when the last one ended.
     reloads_begun: u32,
@@ -59,7 +59,7 @@ impl File {
     pub fn new(
         path: &Path,
         settings: Settings,
-        hangups: Hangups,
+        requests: Requests,
         stop: &Shutdown,
     ) -> Result<Self, CliError> {
         let patience = match settings.format {
@@ -74,7 +74,7 @@ impl File {
             settings: Arc::new(settings),
             worker: Worker::new()?,
             watch: Watch::new(path),
-            hangups,
+            requests,
             stop: stop.clone(),
             schedule,
             next_check: now,
@@ -86,9 +86,9 @@ impl File {
         })
     }
 
-    /// Handles SIGHUP. Checks the file if there are inotify events or the check is due.
+    /// Handles requests to read the file. Checks the file if there are inotify events or the check is due.
     fn check(&mut self, now: Instant, versions: &Versions) {
-        match self.hangups.request() {
+        match self.requests.next() {
             Some(Request::End) => self.stop.request(),
             Some(Request::Read) => {
                 // Read the file even if it has not changed.
@@ -187,7 +187,7 @@ impl File {
 
 impl Input for File {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let mut descriptors = vec![self.worker.descriptor(), self.hangups.descriptor()];
+        let mut descriptors = vec![self.worker.descriptor(), self.requests.descriptor()];
         descriptors.extend(self.watch.descriptor());
         descriptors
     }

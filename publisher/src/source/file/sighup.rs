@@ -10,10 +10,12 @@
 //!    ignored, and only signals from processes count.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cli::CliError;
 use nix::libc::SI_KERNEL;
+use nix::sys::eventfd::EventFd;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use procfs::process::Process;
@@ -26,6 +28,31 @@ const TOGETHER: Duration = Duration::from_secs(2);
 pub enum Request {
     Read,
     End,
+}
+
+/// The origin of the requests to read a file.
+pub enum Requests {
+    /// SIGHUP.
+    Signals(Hangups),
+    /// A semaphore that another thread raises for each request.
+    Counted(Arc<EventFd>),
+}
+
+impl Requests {
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Signals(hangups) => hangups.descriptor(),
+            Self::Counted(requests) => requests.as_fd(),
+        }
+    }
+
+    /// Returns the next request. Call it at least once a second, as [`Hangups::request`].
+    pub fn next(&mut self) -> Option<Request> {
+        match self {
+            Self::Signals(hangups) => hangups.request(),
+            Self::Counted(requests) => requests.read().ok().map(|_| Request::Read),
+        }
+    }
 }
 
 pub struct Hangups {

@@ -1,6 +1,6 @@
 //! `--metrics`: the content of a real scrape, requests that are refused, and slow clients.
 
-mod scrape;
+pub mod scrape;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
