@@ -15,7 +15,9 @@
 use crate::memory::prefetch;
 use crate::protocol::layout::{BLOCK_ROWS, FANOUT, Geometry, Tag, header};
 use crate::protocol::sync::{Ordering, Point, applies, fence};
-use crate::protocol::words::{ReadOnlyWord, by_vectors, copy_words, prefetch_lines, set_bits};
+use crate::protocol::words::{
+    ReadOnlyWord, by_vectors, copy_rows, copy_words, prefetch_lines, set_bits,
+};
 
 /// Number of cache lines prefetched at the start of a row that is read sequentially.
 const FIRST_LINES: usize = 8;
@@ -363,7 +365,7 @@ impl<'m> Block<'m> {
 
     /// Copies the first rows of the block as of `version` to `words`, as many as fit, if they were
     /// written after `since`. The result is the same as that of [`Table::read`] for each row, but
-    /// adjacent rows are copied together, and all tags are loaded again together. `before` and
+    /// the rows are copied together, and all tags are loaded again together. `before` and
     /// `after` are buffers for the tags.
     ///
     /// Returns three sets of rows as bits: those that were written after `since`, those that are
@@ -389,13 +391,13 @@ impl<'m> Block<'m> {
                 set_bits(&[rows]).for_each(|row| prefetch(&copy[row * self.row_words]));
             }
         }
-        for (copy, mut rows) in self.copies.iter().zip(of_copies) {
-            while rows != 0 {
-                let first = rows.trailing_zeros();
-                let end = first + (rows >> first).trailing_ones();
-                rows &= u64::MAX.checked_shl(end).unwrap_or(0);
-                let run = first as usize * self.row_words..end as usize * self.row_words;
-                copy_words(&copy[run.clone()], &mut words[run]);
+        if copied.count_ones() as usize == tags.len() / 2 {
+            copy_rows(self.copies, scan.second, self.row_words, words);
+        } else {
+            for row in set_bits(&[copied]) {
+                let place = row * self.row_words..(row + 1) * self.row_words;
+                let copies = self.copies.map(|copy| &copy[place.clone()]);
+                copy_rows(copies, scan.second >> row & 1, self.row_words, &mut words[place]);
             }
         }
         // Partner: the writer's fence between tags and words, as in `Guarded::is_still`.

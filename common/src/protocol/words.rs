@@ -107,6 +107,76 @@ pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
     }
 }
 
+/// Copies rows of `row_words` words that another process may be writing, for a caller that then finds
+/// out whether they were written meanwhile. Row `i` comes from the second of the two copies if bit
+/// `i` of `second` is set. The order of the loads is unspecified, and a word that was written
+/// meanwhile may be a mixture of its values.
+///
+/// Such a copy may use vectors that are wider than those that the processor loads at once.
+///
+/// # Panics
+/// If the copies are shorter than `to`, or if that does not hold whole rows.
+#[inline]
+pub fn copy_rows(copies: [&[ReadOnlyWord]; 2], second: u64, row_words: usize, to: &mut [u64]) {
+    let [first, other] = copies.map(|copy| &copy[..to.len()]);
+    assert!(to.len().is_multiple_of(row_words), "whole rows");
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    if row_words >= VECTOR_WORDS && is_x86_feature_detected!("avx") {
+        let is_one = second == 0;
+        let step = if is_one { to.len() } else { row_words };
+        let (mut second, mut start) = (second, 0);
+        while start < to.len() {
+            let from = if second & 1 == 1 { other } else { first };
+            // SAFETY: all three slices hold `step` words from `start` on.
+            unsafe { move_wide(from.as_ptr().add(start), to.as_mut_ptr().add(start), step) };
+            (second, start) = (second >> 1, start + step);
+        }
+        // SAFETY: the processor has the instruction. It changes the upper halves of all vector
+        // registers, which `clobber_abi` declares.
+        unsafe { std::arch::asm!("vzeroupper", clobber_abi("sysv64"), options(nostack)) };
+        return;
+    }
+    for (row, to) in to.chunks_exact_mut(row_words).enumerate() {
+        let from = if second >> row & 1 == 1 { other } else { first };
+        for (to, from) in to.iter_mut().zip(&from[row * row_words..]) {
+            // Relaxed: a read-only mapping allows no other load. The caller's fence orders it.
+            *to = from.load(Ordering::Relaxed);
+        }
+    }
+}
+
+/// Number of words in the vectors of [`move_wide`].
+#[cfg(all(target_arch = "x86_64", not(loom)))]
+const VECTOR_WORDS: usize = 4;
+
+/// Moves at least [`VECTOR_WORDS`] words. The last vector may overlap the one before it.
+///
+/// # Safety
+/// The processor has AVX, and both pointers are valid for `words` words.
+#[cfg(all(target_arch = "x86_64", not(loom)))]
+#[inline(always)]
+unsafe fn move_wide(from: *const ReadOnlyWord, to: *mut u64, words: usize) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        std::arch::asm!(
+            "2:",
+            "vmovdqu ymm0, [{from} + {at}]",
+            "vmovdqu [{to} + {at}], ymm0",
+            "add {at}, 32",
+            "cmp {at}, {last}",
+            "jb 2b",
+            "vmovdqu ymm0, [{from} + {last}]",
+            "vmovdqu [{to} + {last}], ymm0",
+            from = in(reg) from,
+            to = in(reg) to,
+            at = inout(reg) 0usize => _,
+            last = in(reg) (words - VECTOR_WORDS) * size_of::<u64>(),
+            out("xmm0") _,
+            options(nostack),
+        );
+    }
+}
+
 /// Stores words that other processes may be reading. Each word is stored as if by a relaxed store;
 /// the order of the stores is unspecified. Aligned vector stores are atomic like the vector loads
 /// of [`copy_words`].
@@ -244,6 +314,25 @@ mod tests {
                 let stored = to.iter().skip(start);
                 let stored = stored.map(|word| word.load(Ordering::Relaxed));
                 assert!(stored.eq(copied), "{length} words to {start}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_row_is_copied_from_the_copy_that_its_bit_selects() {
+        let copies = [0, 1000]
+            .map(|first| (first..first + 64 * 9 + 4).map(AtomicU64::new).collect::<Vec<_>>());
+        for (row_words, rows, start) in
+            (1..10).flat_map(|width| [1, 2, 63, 64].map(|rows| (width, rows, width % 4)))
+        {
+            for second in [0, u64::MAX, 0xa5a5_0ff0_1234_8001] {
+                let all = copies.each_ref().map(|copy| read_only(&copy[start..]));
+                let mut to = vec![u64::MAX; rows * row_words + 1];
+                copy_rows(all, second, row_words, &mut to[..rows * row_words]);
+                let word =
+                    |at: usize| (start + at) as u64 + 1000 * (second >> (at / row_words) & 1);
+                let expected = (0..rows * row_words).map(word).chain([u64::MAX]);
+                assert!(to.into_iter().eq(expected), "{rows} rows of {row_words}, {second:x}");
             }
         }
     }

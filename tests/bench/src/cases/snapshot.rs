@@ -20,7 +20,7 @@ const CHANGES: usize = 10;
 /// All rows.
 pub const SNAPSHOT: Case = Case {
     name: "snapshot",
-    about: "100,000 rows are copied at one version into memory that was used before, straight from shared memory: while nothing happens, and while the publisher commits ten rows at a time on the other core, as fast as it can",
+    about: "100,000 rows are copied at one version into memory that was used before, straight from shared memory: while nothing happens, while the publisher commits ten rows at random at a time on the other core, as fast as it can, and after that, when the current copies of rows are mixed",
     run,
     bars: &[
         bar("snapshot", "memcpy of the same bytes", 2.0),
@@ -52,11 +52,16 @@ fn run() -> Vec<Figure> {
         black_box(&rows);
     });
     publisher.stop();
+    let updated = batches("snapshot of updated rows", 1, || {
+        subscriber.snapshot(&mut rows).expect("nobody writes");
+        black_box(&rows);
+    });
     let count = |subject, value| Figure::one(subject, Unit::Count, value);
     let [memcpy, lmdb] = beside(rows);
     vec![
         quiet,
         busy,
+        updated,
         count("snapshots under commits", taken),
         count("snapshots that were outrun", outrun),
         memcpy,
