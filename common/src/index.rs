@@ -188,7 +188,7 @@ impl KeyIndex {
         is_twin: impl Fn(usize) -> bool,
         hash_at: impl Fn(usize) -> Hash,
     ) -> Option<usize> {
-        if self.try_reserve(slot, hash_at).is_err() {
+        if self.try_reserve(1, slot, hash_at).is_err() {
             out_of_memory(self.words.len() * 2);
         }
         let mut at = self.home(hash);
@@ -283,23 +283,25 @@ impl KeyIndex {
         to.wrapping_sub(from) & (self.entries().len() - 1)
     }
 
-    /// Makes room for one more entry, which will hold `slot`. `hash_at` returns the hash of the key
-    /// at an existing slot.
+    /// Makes room for `count` more entries, which will hold slots up to `slot`. `hash_at` returns the
+    /// hash of the key at an existing slot.
     ///
     /// # Errors
     /// [`NoMemory`]; the index is unchanged in that case.
     #[inline]
     pub fn try_reserve(
         &mut self,
+        count: usize,
         slot: usize,
         hash_at: impl Fn(usize) -> Hash,
     ) -> Result<(), NoMemory> {
         let size = self.entries().len();
-        let is_full = (self.len + 1) * 4 > size * 3;
+        let is_full = (self.len + count) * 4 > size * 3;
         let is_wide = slot as u32 >= self.slots;
         if is_full || is_wide {
             let slots = u32::MAX >> (slot as u32 + 1).leading_zeros();
-            self.rebuild(if is_full { size * 2 } else { size }, slots, hash_at)?;
+            let needed = ((self.len + count) * 4).div_ceil(3).next_power_of_two();
+            self.rebuild(size.max(needed), slots, hash_at)?;
         }
         Ok(())
     }

@@ -235,6 +235,8 @@ impl ChangedRows {
         if self.is_by_slot {
             self.list.clear();
             let (buffer, row_words) = (&self.by_slot, self.row_words);
+            let count: u32 = buffer.written.iter().map(|bits| bits.count_ones()).sum();
+            self.list.try_reserve(count as usize).map_err(NoMemory::from)?;
             self.list.extend(set_bits(&buffer.written).map(|slot| ChangedRow {
                 slot: slot as u32,
                 start: buffer.is_live(slot).then_some(slot * row_words),

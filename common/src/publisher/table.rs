@@ -252,6 +252,8 @@ impl PublishedTable {
         check_length(&self.name, "key", key.len(), self.schema().key_size())?;
         match self.index.find(key) {
             Some(slot) if self.is_present(slot) => {
+                let reserved = self.staged.reserve_deletion();
+                reserved.map_err(|NoMemory| no_memory(self.region.object()))?;
                 self.vacate(slot);
                 Ok(())
             }
@@ -761,6 +763,12 @@ impl StagedChanges {
         }
     }
 
+    /// Makes room for one more change, a deletion.
+    fn reserve_deletion(&mut self) -> std::result::Result<(), NoMemory> {
+        self.slots.try_reserve(1)?;
+        Ok(self.vacated.try_reserve(1)?)
+    }
+
     /// Returns the number of slots that receive another key.
     fn new_keys(&self) -> usize {
         self.effective().filter(|change| change.row != NONE && !change.is_update()).count()
@@ -1071,7 +1079,7 @@ impl RowIndex {
         if free.is_none() && slot >= capacity {
             return Ok(None);
         }
-        self.keys.try_reserve(slot, |other| self.slots.hash(other))?;
+        self.keys.try_reserve(1, slot, |other| self.slots.hash(other))?;
         if self.free.pop().is_none() {
             self.use_slots(slot + 1)?;
         }

@@ -40,9 +40,11 @@ impl LocalCopy {
     /// Copies all rows of a table.
     pub(super) fn new(source: Arc<Source>) -> Result<Self> {
         let (cursor, words, live) = source.copy_converted()?;
+        let rows =
+            KeyedRows::new(source.schema(), words, live).map_err(|NoMemory| source.no_memory())?;
         Ok(Self {
             cursor,
-            rows: KeyedRows::new(source.schema(), words, live),
+            rows,
             buffer: ChangedRows::default(),
             changes: ChangeList { all: true, ..ChangeList::new(source.schema()) },
             schema_changed: false,
@@ -261,12 +263,16 @@ struct KeyedRows {
 
 impl KeyedRows {
     /// Builds the index of rows that [`copy_all`] copied.
-    fn new(schema: &Arc<Schema>, words: AlignedWords, live: Vec<u64>) -> Self {
+    fn new(
+        schema: &Arc<Schema>,
+        words: AlignedWords,
+        live: Vec<u64>,
+    ) -> std::result::Result<Self, NoMemory> {
         let count = live.iter().map(|bits| bits.count_ones() as usize).sum();
         let mut all = Self {
             rows: SlotRows::new(schema, words),
             live,
-            index: KeyIndex::with_capacity(count),
+            index: KeyIndex::try_with_capacity(count)?,
         };
         let mut hashes = Vec::with_capacity(64);
         for word in 0..all.live.len() {
@@ -282,17 +288,41 @@ impl KeyedRows {
                 }
             }
         }
-        all
+        Ok(all)
     }
 
-    /// Makes room for `slots` slots.
-    fn make_room(&mut self, slots: usize) -> std::result::Result<(), NoMemory> {
+    /// Makes room for changed rows, and in `changes` for their old rows. Returns lists with room for
+    /// the old rows of deleted keys and for the rows of new slots.
+    fn make_room<'c>(
+        &mut self,
+        changed: &'c ChangedRows,
+        changes: &mut ChangeList,
+    ) -> std::result::Result<(Vec<usize>, Vec<&'c ChangedRow>), NoMemory> {
+        let (mut slots, mut known, mut deleted, mut new) = (0, 0, 0, 0);
+        for row in changed.list() {
+            slots = slots.max(row.slot as usize + 1);
+            if self.is_live(row.slot as usize) {
+                known += 1;
+                deleted += usize::from(changed.row(row).is_none());
+            } else {
+                new += 1;
+            }
+        }
         if slots > self.live.len() * 64 {
             let bits = slots.div_ceil(64);
             self.rows.try_grow(bits * 64)?;
             try_extend(&mut self.live, bits)?;
         }
-        Ok(())
+        changes.items.try_reserve(changed.list().len())?;
+        changes.old_rows.try_reserve(known * self.rows.row_words)?;
+        let (mut left, mut entered) = (Vec::new(), Vec::new());
+        left.try_reserve(deleted)?;
+        if new > 0 {
+            let rows = &self.rows;
+            self.index.try_reserve(new, slots - 1, |other| rows.hash(rows.at(other)))?;
+            entered.try_reserve(new)?;
+        }
+        Ok((left, entered))
     }
 
     /// Returns the slot of a key and the words of its row; `None` also for a key of the wrong
@@ -349,11 +379,7 @@ impl KeyedRows {
         changed: &ChangedRows,
         changes: &mut ChangeList,
     ) -> std::result::Result<(), NoMemory> {
-        if let Some(last) = changed.list().iter().map(|row| row.slot).max() {
-            self.make_room(last as usize + 1)?;
-        }
-        let mut left: Vec<usize> = Vec::new();
-        let mut entered: Vec<&ChangedRow> = Vec::new();
+        let (mut left, mut entered) = self.make_room(changed, changes)?;
         for (at, changed_row) in changed.list().iter().enumerate() {
             if let Some(later) = changed.list().get(at + AHEAD) {
                 self.rows.prefetch(later.slot as usize);

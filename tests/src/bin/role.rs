@@ -40,6 +40,7 @@ fn main() {
         "follow" => follow(&mut arguments),
         "read" => read(&mut arguments),
         "starved" => starved(&mut arguments),
+        "rationed" => rationed(&mut arguments),
         "fork" => fork(&mut arguments),
         "forked" => forked(&mut arguments),
         "stepped" => stepped(&mut arguments),
@@ -255,12 +256,7 @@ fn starved(arguments: &mut Arguments) -> Result<()> {
     say(format!("rows {}", subscriber.len()));
     let read = std::io::stdin().read_line(&mut String::new());
     read.unwrap_or_else(|error| fail(error));
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_else(|error| fail(error));
-    let pages = pages.split(' ').next().and_then(|pages| pages.parse::<u64>().ok());
-    let pages = pages.unwrap_or_else(|| fail("the size of this process is unknown"));
-    let limit = pages * 4096 + bytes;
-    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_AS, limit, limit)
-        .unwrap_or_else(|errno| fail(errno));
+    limit_memory(memory() + bytes);
     let answer = |call: &str, answer: Result<()>| match answer {
         Ok(()) => say(format!("{call}: done")),
         Err(error) => say(format!("{call}: {error}")),
@@ -271,6 +267,57 @@ fn starved(arguments: &mut Arguments) -> Result<()> {
     say(format!("rows {}", subscriber.len()));
     stay();
     Ok(())
+}
+
+/// `rationed NAME`: opens the table, and after a line on stdin refreshes and opens it again. It tries
+/// both with a limit of memory that rises in small steps until there is enough, and prints the
+/// number of failures and of rows.
+fn rationed(arguments: &mut Arguments) -> Result<()> {
+    const STEP: u64 = 32 << 10;
+    let name: String = arguments.next();
+    let mut subscriber = UntypedSubscriber::open(&name)?;
+    say("open");
+    let read = std::io::stdin().read_line(&mut String::new());
+    read.unwrap_or_else(|error| fail(error));
+    // Small pieces come from memory that the allocator has already. The last piece keeps it there.
+    let mut pieces = vec![vec![1_u8; 1000]; 2000];
+    let last = pieces.pop();
+    drop(pieces);
+    let attempts = |call: &str, attempt: &mut dyn FnMut() -> Result<usize>| {
+        let used = memory();
+        for failures in 0.. {
+            limit_memory(used + failures * STEP);
+            let answer = attempt();
+            limit_memory(nix::sys::resource::RLIM_INFINITY);
+            match answer {
+                Ok(rows) => return say(format!("{call}: failures {failures}, rows {rows}")),
+                Err(Error::Limit { .. }) => {}
+                Err(error) => fail(error),
+            }
+        }
+    };
+    let rows = subscriber.len();
+    attempts("refresh", &mut || match subscriber.refresh().map(drop) {
+        Ok(()) => Ok(subscriber.len()),
+        Err(_) if subscriber.len() != rows => fail("a failed refresh changed the copy"),
+        Err(error) => Err(error),
+    });
+    attempts("open", &mut || Ok(UntypedSubscriber::open(&name)?.len()));
+    drop(last);
+    Ok(())
+}
+
+/// Returns the size of this process's address space, in bytes.
+fn memory() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_else(|error| fail(error));
+    let pages = pages.split(' ').next().and_then(|pages| pages.parse::<u64>().ok());
+    pages.unwrap_or_else(|| fail("the size of this process is unknown")) * 4096
+}
+
+/// Sets the soft limit of this process's address space.
+fn limit_memory(bytes: u64) {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+    setrlimit(Resource::RLIMIT_AS, bytes, RLIM_INFINITY).unwrap_or_else(|errno| fail(errno));
 }
 
 /// `fork NAME`: publishes a row, and also parks at the table as a subscriber. After a line on stdin

@@ -223,3 +223,29 @@ fn failed_allocation_of_local_copy_is_an_error() {
     starved.finish();
     publisher.close().unwrap();
 }
+
+#[test]
+fn each_failed_allocation_of_the_copy_is_an_error_and_changes_nothing() {
+    let table = Table::new("rationed");
+    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(40_000).open().unwrap();
+    let mut insert = |numbers: std::ops::Range<u32>| {
+        let mut tx = publisher.begin();
+        for number in numbers {
+            tx.upsert(&Item::new((0, number), u64::from(number))).unwrap();
+        }
+        tx.commit().unwrap();
+    };
+    insert(0..1000);
+    let mut rationed = Process::start(&mut role!("rationed", table.name()));
+    assert_eq!(rationed.line(), "open");
+    insert(500..40_000);
+    rationed.write_line("refresh");
+    for call in ["refresh", "open"] {
+        let line = rationed.line();
+        let numbers = line.strip_prefix(&format!("{call}: failures ")).unwrap();
+        let (failures, rows) = numbers.split_once(", rows ").unwrap();
+        assert!(failures.parse::<u32>().unwrap() > 20 && rows == "40000", "{line}");
+    }
+    rationed.finish();
+    publisher.close().unwrap();
+}

@@ -25,7 +25,7 @@ impl Pair {
         Self {
             words,
             geometry,
-            rows: KeyedRows::new(&schema, AlignedWords::default(), Vec::new()),
+            rows: KeyedRows::new(&schema, AlignedWords::default(), Vec::new()).unwrap(),
             cursor: Cursor::at(1),
         }
     }
