@@ -44,7 +44,7 @@ pub const HELP: &str = r#"CONFIG.toml has one section per table, with the long o
   [prices]
   from = "prices.csv"
   fields = ["symbol:text(8)", "price:f64"]
-  mode = "644"
+  mode = 0o644
 
   [disks]
   from = "command"
@@ -54,7 +54,7 @@ pub const HELP: &str = r#"CONFIG.toml has one section per table, with the long o
 
 Relative paths begin at the folder of CONFIG.toml, which is also the working directory of commands. Every source but stdin can be used; fifo:PATH takes lines from scripts.
 
-A table that fails, at the start or later, is reported once and tried again after 1s, then 2s, up to 1m. The other tables do not notice. Its rows stay readable. A table with exit-at-eof ends when its input has been read, and is not tried again. The program ends when all tables have ended, or with Ctrl-C or SIGTERM. Its exit code is that of a table that had failed at that time.
+A table that fails, at the start or later, does not affect the others. It is reported once and tried again after 1s, then 2s, up to 1m, and its rows stay readable. A table with exit-at-eof ends when its input has been read, and is not tried again. The program ends when all tables have ended, or with Ctrl-C or SIGTERM. Its exit code is that of a table that had failed at that time.
 
 SIGHUP reads all files again. A service (Type=notify of systemd) is ready when each table has been published or has failed; its status names the failed ones."#;
 
@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(value_name = "CONFIG.toml", value_hint = ValueHint::FilePath)]
     config: PathBuf,
 
-    /// Check the file and exit
+    /// Check the file, and publish nothing
     #[arg(long)]
     check: bool,
 

@@ -32,7 +32,7 @@ fn parse(text: &str) -> Result<Vec<Args>, String> {
     let document =
         Document::parse(text).map_err(|error| error.to_string().trim_end().to_owned())?;
     let tables = document.iter().map(|(name, section)| {
-        table(name, section).map_err(|reason| format!("[{name}]: {reason}"))
+        table(text, name, section).map_err(|reason| format!("[{name}]: {reason}"))
     });
     let tables = tables.collect::<Result<Vec<_>, _>>()?;
     match tables.is_empty() {
@@ -41,8 +41,8 @@ fn parse(text: &str) -> Result<Vec<Args>, String> {
     }
 }
 
-/// Converts a section to the arguments of `serve`.
-fn table(name: &str, section: &Item) -> Result<Args, String> {
+/// Converts a section of `text` to the arguments of `serve`.
+fn table(text: &str, name: &str, section: &Item) -> Result<Args, String> {
     let section =
         section.as_table_like().ok_or("it is not a section: options belong to a table")?;
     // The environment belongs to no table in particular.
@@ -56,7 +56,7 @@ fn table(name: &str, section: &Item) -> Result<Args, String> {
         if key == COMMAND {
             command = strings(value).ok_or("command is not an array of strings")?;
         } else {
-            words.extend(option(&options, key, value)?);
+            words.extend(option(&options, text, key, value)?);
         }
     }
     if !command.is_empty() {
@@ -68,7 +68,7 @@ fn table(name: &str, section: &Item) -> Result<Args, String> {
         // Without the usage, which follows after an empty line.
         let message = error.to_string();
         let reason = message.split("\n\n").next().unwrap_or(&message);
-        reason.trim_start_matches("error: ").replace("\n ", "")
+        reason.trim_start_matches("error: ").replace("\n ", "").trim_end().to_owned()
     })?;
     if let Err(error @ Error::InvalidName { .. }) = common::inspect(&args.name, None) {
         return Err(error.to_string());
@@ -81,7 +81,12 @@ fn table(name: &str, section: &Item) -> Result<Args, String> {
 }
 
 /// Returns the words of an option on the command line.
-fn option(options: &Command, key: &str, value: &Value) -> Result<Option<OsString>, String> {
+fn option(
+    options: &Command,
+    text: &str,
+    key: &str,
+    value: &Value,
+) -> Result<Option<OsString>, String> {
     if key == "metrics" {
         return Err("one server has the metrics of all tables: use publisher run --metrics".into());
     }
@@ -93,18 +98,19 @@ fn option(options: &Command, key: &str, value: &Value) -> Result<Option<OsString
         return Err(format!("there is no option {key}{hint}"));
     };
     let is_switch = matches!(option.get_action(), ArgAction::SetTrue);
-    let text = match value {
+    let argument = match value {
         Value::Boolean(is_on) if is_switch => {
             return Ok(is_on.value().then(|| format!("--{key}").into()));
         }
         _ if is_switch => return Err(format!("{key} is true or false")),
-        Value::String(text) => text.value().clone(),
-        Value::Integer(number) => number.value().to_string(),
+        Value::String(argument) => argument.value().clone(),
+        // As it was written, so that 0o640 stays octal.
+        Value::Integer(number) => text[number.span().unwrap_or_default()].replace('_', ""),
         list => strings(list)
             .ok_or_else(|| format!("{key} is not a string, a number or an array of strings"))?
             .join(","),
     };
-    Ok(Some(format!("--{key}={text}").into()))
+    Ok(Some(format!("--{key}={argument}").into()))
 }
 
 /// Returns the elements of an array of strings.
@@ -129,8 +135,8 @@ mod tests {
             [prices]
             from = "./prices.csv"
             fields = ["id:u64", "price:f64"]
-            capacity = 100
-            mode = "640"
+            capacity = 1_000
+            mode = 0o640
             keep = true
             clear = false
             "#,
@@ -142,7 +148,7 @@ mod tests {
             (&["df".into(), "-P".into()][..], Some(Duration::from_secs(60)))
         );
         assert_eq!(prices.fields.as_deref(), Some("id:u64,price:f64"));
-        assert_eq!((prices.capacity, prices.mode), (Some(100), 0o640));
+        assert_eq!((prices.capacity, prices.mode), (Some(1000), 0o640));
         assert_eq!((prices.keep, prices.clear), (true, false));
     }
 
