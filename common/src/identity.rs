@@ -17,7 +17,11 @@ pub struct Identity {
 impl Identity {
     /// Returns the identity of this process.
     pub fn own() -> Self {
-        let pid = std::process::id();
+        Self::of(std::process::id())
+    }
+
+    /// Returns the identity of a process in the caller's pid namespace.
+    pub fn of(pid: u32) -> Self {
         Self { pid, pid_namespace: own_pid_namespace(), start_time: start_time(pid) }
     }
 

@@ -78,6 +78,9 @@ pub(super) struct ParkState {
     armed: AtomicBool,
     /// The version at which the subscriber is parked.
     parked: Option<u64>,
+    /// True if a refresh has unparked the subscriber because of a commit, without looking for other
+    /// events.
+    events_pending: bool,
 }
 
 impl ParkState {
@@ -103,6 +106,7 @@ impl ParkState {
             thread: None,
             armed: AtomicBool::new(false),
             parked: None,
+            events_pending: false,
         })
     }
 
@@ -267,6 +271,10 @@ impl ParkState {
         {
             return Ok(ParkEvent::CheckDue);
         }
+        // The death of the publisher may be no new event for an edge-triggered event loop.
+        if std::mem::take(&mut self.events_pending) && self.events.sleep(Duration::ZERO)?.by_death {
+            return Ok(ParkEvent::CheckDue);
+        }
         if *self.armed.get_mut() {
             self.events.set_timer(until_check)?;
         }
@@ -334,7 +342,12 @@ impl ParkState {
         version: u64,
         time: Duration,
     ) -> Result<ParkEvent> {
-        let woken = if self.sleeps_on_commit() && !*self.armed.get_mut() {
+        let has_commit = || region.word(header::COMMIT) != version;
+        let woken = if time.is_zero() && has_commit() {
+            // The events can wait until the caller has the news.
+            self.events_pending = true;
+            Ok(Woken::default())
+        } else if self.sleeps_on_commit() && !*self.armed.get_mut() {
             let half = region.commit_half();
             Ok(Woken {
                 by_publisher: !time.is_zero()
@@ -351,7 +364,7 @@ impl ParkState {
         let woken = woken?;
         // A wake-up without a commit means that another region has taken the table's name, and that
         // its publisher died before it committed the version that ends this region.
-        let without_commit = woken.by_publisher && region.word(header::COMMIT) == version;
+        let without_commit = woken.by_publisher && !has_commit();
         Ok(match woken.by_death || without_commit {
             true => ParkEvent::CheckDue,
             false => unparked,
@@ -415,6 +428,8 @@ impl ParkState {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::process::Command;
+
     use super::*;
     use crate::region::object::TableName;
     use crate::{Schema, UntypedPublisher};
@@ -435,6 +450,34 @@ mod tests {
         assert_eq!(park(), ParkEvent::CheckDue);
         // The check found the same publisher, so there is no other one to watch.
         assert_eq!(park(), ParkEvent::Parked);
+        publisher.close().unwrap();
+    }
+
+    #[test]
+    fn death_that_a_commit_hides_is_an_event_of_the_next_park() {
+        let name = format!("unit-park-hidden-{}", std::process::id());
+        let schema = Schema::parse("id:u64", None).unwrap();
+        let mut publisher = UntypedPublisher::builder(&name, schema).open().unwrap();
+        let (user, trust_root) = trusted_users(None);
+        let table = TableName::new(&name).unwrap();
+        let region = ReaderRegion::open(&table, user, trust_root).unwrap().unwrap();
+        let mut parking = ParkState::new(region.object(), None, Sleep::Queue.into(), None).unwrap();
+        assert_eq!(parking.join(&region), ParkEvent::WakeabilityChanged);
+        let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+        parking.watch_publisher(Some(Identity::of(other.id())));
+        let version = publisher.version();
+        let park = |parking: &mut ParkState, version| {
+            parking.park(&region, version, Duration::from_secs(60)).unwrap()
+        };
+        assert_eq!(park(&mut parking, version), ParkEvent::Parked);
+        let mut tx = publisher.begin();
+        tx.insert(&7_u64.to_le_bytes()).unwrap();
+        tx.commit().unwrap();
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(parking.sleep(&region, Duration::ZERO).unwrap(), ParkEvent::Awake);
+        assert_eq!(park(&mut parking, version + 1), ParkEvent::CheckDue);
+        assert_eq!(park(&mut parking, version + 1), ParkEvent::Parked);
         publisher.close().unwrap();
     }
 
