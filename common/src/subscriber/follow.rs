@@ -133,6 +133,22 @@ impl<C: Content> Follow<C> {
         self.settle(advanced)
     }
 
+    /// Updates the content to the last commit, or parks if there is no news. News do not make the
+    /// descriptor readable: the caller calls this again, or [`descriptor`](Self::descriptor), before
+    /// the next sleep.
+    pub(super) fn refresh_or_park(&mut self) -> Result<()> {
+        self.interrupted = false;
+        self.parking.set_armed(true);
+        match self.advance(true, 0) {
+            // A wait that can be interrupted sleeps on the descriptor, so it stays armed.
+            Ok(()) if self.has_news() && self.interrupter.is_none() => {
+                self.parking.set_armed(false);
+                Ok(())
+            }
+            advanced => self.settle(advanced),
+        }
+    }
+
     /// Performs one step of a wait for version `least` without blocking. Returns true if the wait is
     /// over; otherwise the descriptor becomes readable at the next event.
     #[cfg(feature = "tokio")]
@@ -164,7 +180,7 @@ impl<C: Content> Follow<C> {
         Ok(self.interrupter.insert(interrupter).clone())
     }
 
-    /// Returns the descriptor of all events. The first call makes it readable.
+    /// Returns the descriptor of all events, and makes it readable if it was not armed.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         self.parking.descriptor()
     }

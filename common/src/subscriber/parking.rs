@@ -74,7 +74,7 @@ pub(super) struct ParkState {
     /// A thread that waits in place of the subscriber, if the subscriber's descriptor was
     /// requested but its kind of sleep has no descriptor.
     thread: Option<WaitThread>,
-    /// True if the descriptor was requested. From then on, each refresh that finds no news parks.
+    /// True if somebody may wait for the descriptor. Then each refresh that finds no news parks.
     armed: AtomicBool,
     /// The version at which the subscriber is parked.
     parked: Option<u64>,
@@ -386,7 +386,12 @@ impl ParkState {
         Ok(())
     }
 
-    /// Returns the descriptor of all events. The first call makes it readable.
+    /// Sets whether somebody may wait for the descriptor, without making it readable.
+    pub(super) fn set_armed(&mut self, armed: bool) {
+        *self.armed.get_mut() = armed;
+    }
+
+    /// Returns the descriptor of all events, and makes it readable if it was not armed.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         if !self.armed.swap(true, Ordering::Relaxed) {
             self.events.fire();

@@ -578,6 +578,16 @@ impl UntypedReader {
         Ok(self.news())
     }
 
+    /// Looks for news as a step of a wait that sleeps on the descriptor without borrowing the
+    /// reader; see [`UntypedSubscriber::refresh_or_park`](crate::UntypedSubscriber::refresh_or_park).
+    ///
+    /// # Errors
+    /// The errors of [`Reader::get`].
+    pub fn refresh_or_park(&mut self) -> Result<Option<u64>> {
+        self.follow.refresh_or_park()?;
+        Ok(self.news())
+    }
+
     /// Sleeps until there are news, for at most `timeout`, or until an
     /// [interrupter](Self::interrupter) ends the wait. Returns the version of the table if there
     /// are any.

@@ -238,6 +238,45 @@ impl UntypedSubscriber {
         Ok(self.changes())
     }
 
+    /// Refreshes like [`refresh`](Self::refresh), as a step of a wait that sleeps on
+    /// [the descriptor][as_fd] without borrowing the subscriber. If nothing changed, the descriptor
+    /// becomes readable at the next event. Changes do not make it readable, which saves a system
+    /// call: call this function, or `as_fd`, again before the next sleep.
+    ///
+    /// ```
+    /// # use common::{Cause, Schema, UntypedPublisher, UntypedSubscriber};
+    /// # use std::os::fd::AsFd;
+    /// # use std::sync::Mutex;
+    /// use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let name = format!("doc-refresh-or-park-{}", std::process::id());
+    /// # let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+    /// let table = UntypedSubscriber::open(&name)?;
+    /// let descriptor = table.as_fd().try_clone_to_owned()?;
+    /// let table = Mutex::new(table);
+    /// # let mut tx = publisher.begin();
+    /// # tx.insert(&7_u64.to_le_bytes())?;
+    /// # tx.commit()?;
+    /// while table.lock().unwrap().refresh_or_park()?.cause() == Cause::Nothing {
+    ///     // Other threads can use the table in the meantime.
+    ///     let mut descriptors = [PollFd::new(descriptor.as_fd(), PollFlags::POLLIN)];
+    ///     poll(&mut descriptors, PollTimeout::NONE)?;
+    /// }
+    /// # publisher.close()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [`refresh`](Self::refresh).
+    ///
+    /// [as_fd]: #impl-AsFd-for-UntypedSubscriber
+    pub fn refresh_or_park(&mut self) -> Result<UntypedChanges<'_>> {
+        self.follow.refresh_or_park()?;
+        Ok(self.changes())
+    }
+
     /// Refreshes like [`refresh`](Self::refresh). If nothing changed, sleeps until something does,
     /// for at most `timeout`, or until an [interrupter](Self::interrupter) ends the wait.
     ///
@@ -324,7 +363,8 @@ impl AsFd for UntypedSubscriber {
     /// To follow a table in an event loop, wait until the descriptor is readable, refresh, and use
     /// the changes. This works level-triggered and edge-triggered, since each refresh that returns
     /// changes triggers another edge. The descriptor may become readable without changes, and is
-    /// readable when it is first requested. If the subscriber has no descriptor to sleep on (it
+    /// readable when it is first requested, and when it is requested after
+    /// [`refresh_or_park`](Self::refresh_or_park) has returned changes. If the subscriber has no descriptor to sleep on (it
     /// sleeps on a futex or spins), the first refresh after this call starts a thread that waits
     /// instead. The thread ends with the subscriber.
     ///

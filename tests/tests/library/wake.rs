@@ -1,9 +1,9 @@
 //! Each commit wakes a parked subscriber that has not seen it, and no wake-up is lost.
 
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use common::{Cause, Publisher, Subscriber, UntypedSubscriber};
+use common::{Cause, Publisher, Sleep, Subscriber, UntypedSubscriber};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use tests::process::Process;
@@ -203,6 +203,56 @@ fn one_refresh_per_readable_event_misses_nothing() {
         }
         publisher.close().unwrap();
     }
+}
+
+#[test]
+fn refresh_or_park_with_changes_triggers_no_edge_and_as_fd_after_it_does() {
+    for kind in [Sleep::Queue, Sleep::Unix, Sleep::Futex] {
+        let table = Table::new("or-park");
+        let mut publisher = Publisher::<Item>::builder(table.name()).capacity(1).open().unwrap();
+        let options = UntypedSubscriber::builder(table.name()).recheck(NEVER);
+        let mut subscriber = options.wake(kind).open().unwrap();
+        let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+        let edge = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
+        epoll.add(&subscriber, edge).unwrap();
+        let next_edge = |timeout| epoll.wait(&mut [EpollEvent::empty()], timeout).unwrap() == 1;
+        for value in 0..100 {
+            assert_eq!(subscriber.refresh_or_park().unwrap().cause(), Cause::Nothing);
+            // A parked subscriber has no event, even if its descriptor is requested.
+            assert!(!is_readable(&subscriber, PollTimeout::ZERO), "{kind}: before {value}");
+            publish(&mut publisher, value);
+            assert!(next_edge(EpollTimeout::try_from(LIMIT).unwrap()), "{kind}: after {value}");
+            assert_eq!(subscriber.refresh_or_park().unwrap().len(), 1);
+            assert!(!next_edge(EpollTimeout::ZERO), "{kind}: changes after {value}");
+            if value % 2 == 0 {
+                subscriber.as_fd();
+                assert!(next_edge(EpollTimeout::ZERO), "{kind}: as_fd after {value}");
+            }
+        }
+        publisher.close().unwrap();
+    }
+}
+
+#[test]
+fn interrupter_ends_wait_after_refresh_or_park_with_changes() {
+    let table = Table::new("or-park-interrupt");
+    let mut publisher = Publisher::<Item>::builder(table.name()).capacity(1).open().unwrap();
+    let options = UntypedSubscriber::builder(table.name()).recheck(NEVER);
+    let mut subscriber = options.wake(Sleep::Futex).open().unwrap();
+    let interrupter = subscriber.interrupter().unwrap();
+    publish(&mut publisher, 7);
+    assert_eq!(subscriber.refresh_or_park().unwrap().len(), 1);
+    let pause = Duration::from_millis(20);
+    let begun = Instant::now();
+    let thread = std::thread::spawn(move || {
+        // The wait usually sleeps by then. If not, it ends even earlier.
+        std::thread::sleep(pause);
+        interrupter.interrupt();
+    });
+    assert_eq!(subscriber.wait(Some(LIMIT)).unwrap().cause(), Cause::Interrupted);
+    assert!(begun.elapsed() < LIMIT, "the interruption did not end the wait");
+    thread.join().unwrap();
+    publisher.close().unwrap();
 }
 
 #[test]
