@@ -120,27 +120,32 @@ def lookups(rust, reader, rows, rounds):
 
 def wait(name, commits):
     """Prints for each commit the time until this process was awake, as the program in Rust does."""
-    with tablecast.Subscriber(f"{name}-wake") as subscriber:
-        print("ready", flush=True)
-        times = []
-        while len(times) < commits:
-            changes = subscriber.wait()
-            awake = time.monotonic_ns()
-            times.extend(awake - change.new["begun"] for change in changes)
-            # Freed before the next wait, as in Rust.
-            del changes
-        print(*times)
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        with tablecast.Subscriber(f"{name}-wake") as subscriber:
+            print("open", flush=True)
+            times = []
+            while len(times) < commits:
+                changes = subscriber.wait()
+                awake = time.monotonic_ns()
+                times.extend(awake - change.new["begun"] for change in changes)
+                # Freed before the next wait, as in Rust.
+                del changes
+        print(*times, flush=True)
 
 
 def wakes(program, rust, name, rounds):
+    # Short turns: the time until a process is awake depends most on what else the machine does.
+    commits = 20
+    waiters = [Program(*command, "wait", name, str(commits)) for command in ([sys.executable, __file__], [program])]
     sides = [], []
-    commits = 100
     for _ in range(rounds):
-        for side, command in zip(sides, ([sys.executable, __file__], [program])):
-            waiter = Program(*command, "wait", name, str(commits))
+        for waiter, side in zip(waiters, sides):
+            waiter.ask("open")
             rust.ask(f"wake {commits}")
             side.extend(int(word) for word in waiter.line().split())
-            waiter.end()
+    for waiter in waiters:
+        waiter.end()
     report("wake", zip(("Python", "Rust"), sides), 1.3)
 
 
@@ -157,7 +162,7 @@ def main():
     with contextlib.closing(tablecast.Reader(name)) as reader:
         snapshots(rust, reader, max(options.rounds // 4, 5))
         lookups(rust, reader, options.rows, options.rounds)
-        wakes(program, rust, name, max(options.rounds // 20, 1))
+        wakes(program, rust, name, max(options.rounds // 2, 1))
     rust.end()
 
 

@@ -16,6 +16,9 @@ use crate::{errors, fork};
 /// a call of `close`.
 const SIGNAL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Number of references to the descriptor while one thread waits and no event loop does.
+const ONE_WAIT: usize = 2;
+
 /// A reader, subscriber or publisher, which is opened in one process and can be closed.
 pub struct Handle<T> {
     table: String,
@@ -27,8 +30,11 @@ pub struct Handle<T> {
 struct Opened<T> {
     value: T,
     /// A duplicate of the descriptor, so that a wait can sleep on it without the lock. The library's
-    /// descriptor is one of epoll: polling it instead would wake the thread later.
+    /// descriptor is one of epoll: polling it instead would wake the thread later. Each wait holds
+    /// a reference.
     descriptor: OnceLock<Arc<Epoll>>,
+    /// Another reference to the duplicate, if an event loop may wait for it.
+    in_event_loop: OnceLock<Arc<Epoll>>,
 }
 
 impl<T: AsFd> Opened<T> {
@@ -57,7 +63,8 @@ enum Step<R> {
 
 impl<T: Send + Sync> Handle<T> {
     pub fn new(table: &str, value: T) -> Self {
-        let opened = Opened { value, descriptor: OnceLock::new() };
+        let (descriptor, in_event_loop) = (OnceLock::new(), OnceLock::new());
+        let opened = Opened { value, descriptor, in_event_loop };
         Self {
             table: table.to_owned(),
             process: fork::generation(),
@@ -152,22 +159,30 @@ impl<T: Send + Sync> Handle<T> {
 }
 
 impl<T: AsFd + Send + Sync> Handle<T> {
-    /// Returns a duplicate of the descriptor.
-    fn descriptor(&self, py: Python<'_>) -> PyResult<Arc<Epoll>> {
+    /// Returns a duplicate of the descriptor, on which an event loop may sleep, or only a wait.
+    fn descriptor(&self, py: Python<'_>, in_event_loop: bool) -> PyResult<Arc<Epoll>> {
         self.check_process(py)?;
         let opened = self.opened.read_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        let descriptor = opened.as_ref().map(|opened| opened.descriptor(&self.table));
+        let descriptor = opened.as_ref().map(|opened| {
+            let descriptor = opened.descriptor(&self.table)?;
+            if in_event_loop {
+                opened.in_event_loop.get_or_init(|| Arc::clone(&descriptor));
+                // Readable from now on if the last wait had news.
+                opened.value.as_fd();
+            }
+            Ok(descriptor)
+        });
         drop(opened);
         self.outcome(py, descriptor)
     }
 
     /// Returns the number of the descriptor, which stays open until the object is closed.
     pub fn fileno(&self, py: Python<'_>) -> PyResult<RawFd> {
-        Ok(self.descriptor(py)?.0.as_raw_fd())
+        Ok(self.descriptor(py, true)?.0.as_raw_fd())
     }
 
-    /// Calls `refresh` after each event until it returns a value, for at most `timeout` seconds.
-    /// Sleeps detached from the interpreter and without the lock.
+    /// Calls `refresh`, which is a `refresh_or_park`, after each event until it returns a value, for
+    /// at most `timeout` seconds. Sleeps detached from the interpreter and without the lock.
     pub fn wait<R: Send>(
         &self,
         py: Python<'_>,
@@ -175,7 +190,7 @@ impl<T: AsFd + Send + Sync> Handle<T> {
         refresh: impl Fn(&mut T) -> common::Result<Option<R>> + Sync,
     ) -> PyResult<Option<R>> {
         let deadline = seconds(timeout)?.and_then(|time| Instant::now().checked_add(time));
-        let descriptor = self.descriptor(py)?;
+        let descriptor = self.descriptor(py, false)?;
         loop {
             let result = py.detach(|| self.step(&descriptor, deadline, &refresh));
             match self.outcome(py, result)? {
@@ -190,14 +205,22 @@ impl<T: AsFd + Send + Sync> Handle<T> {
     /// signals. Returns `None` if the object is closed.
     fn step<R>(
         &self,
-        descriptor: &Epoll,
+        descriptor: &Arc<Epoll>,
         deadline: Option<Instant>,
         refresh: impl Fn(&mut T) -> common::Result<Option<R>>,
     ) -> Option<common::Result<Step<R>>> {
         let until_signals = Instant::now() + SIGNAL_INTERVAL;
         let until = deadline.map_or(until_signals, |deadline| deadline.min(until_signals));
         loop {
-            match self.with_value(&refresh)? {
+            let outcome = self.with_value(|value| {
+                let outcome = refresh(value);
+                if matches!(outcome, Ok(Some(_))) && Arc::strong_count(descriptor) > ONE_WAIT {
+                    // The others have to refresh: nobody is parked now.
+                    value.as_fd();
+                }
+                outcome
+            })?;
+            match outcome {
                 Ok(Some(news)) => return Some(Ok(Step::News(news))),
                 Ok(None) => {}
                 Err(error) => return Some(Err(error)),

@@ -317,7 +317,7 @@ impl Reader {
     /// table, or None after the timeout.
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<u64>> {
-        self.handle.wait(py, timeout, UntypedReader::refresh)
+        self.handle.wait(py, timeout, UntypedReader::refresh_or_park)
     }
 
     /// Returns a descriptor that is readable until `refresh` finds no news. The reader closes it.

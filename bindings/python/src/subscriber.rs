@@ -199,7 +199,7 @@ impl Subscriber {
     #[pyo3(signature = (timeout=None))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Changes> {
         let news = self.handle.wait(py, timeout, |subscriber| {
-            subscriber.refresh()?;
+            subscriber.refresh_or_park()?;
             Ok(Some(CopiedChanges::of(subscriber)).filter(|copied| !copied.is_nothing()))
         })?;
         match news {

@@ -1,10 +1,11 @@
 """Subscribers: the local copy, changes, waits and asyncio."""
 
 import asyncio
+import select
 import threading
 
 import pytest
-from conftest import LIMIT, price
+from conftest import LIMIT, price, until
 
 import tablecast
 
@@ -197,9 +198,48 @@ def test_wait_ends_when_another_thread_closes_the_subscriber(subscriber):
     assert len(failures) == 1
 
 
-def test_descriptor_is_readable_until_a_refresh_finds_nothing(subscriber, prices):
-    import select
+def test_descriptor_requested_after_a_wait_works(subscriber, prices):
+    subscriber.wait(0)
+    commit(prices, price(1, 7.0))
+    assert len(subscriber.wait(LIMIT)) == 1
+    assert select.select([subscriber], [], [], 0)[0], "readable until a refresh finds nothing"
+    until(lambda: subscriber.refresh().cause == "nothing" and not select.select([subscriber], [], [], 0)[0])
+    commit(prices, price(1, 8.0))
+    assert select.select([subscriber], [], [], LIMIT)[0]
+    assert len(subscriber.refresh()) == 1
 
+
+def test_wait_with_changes_triggers_an_edge_of_the_descriptor(subscriber, prices):
+    with select.epoll() as edges:
+        edges.register(subscriber, select.EPOLLIN | select.EPOLLET)
+        until(lambda: subscriber.wait(0).cause == "nothing" and not edges.poll(0))
+        for number in range(100):
+            commit(prices, price(1, float(number)))
+            assert edges.poll(LIMIT)
+            assert len(subscriber.wait(LIMIT)) == 1
+            assert edges.poll(0), "as after a refresh with changes"
+            assert subscriber.wait(0).cause == "nothing"
+
+
+def test_commits_reach_threads_that_wait_together(subscriber, prices):
+    seen = []
+
+    def wait():
+        while 100.0 not in seen:
+            seen.extend(change.new["bid"] for change in subscriber.wait(0.1))
+
+    threads = [threading.Thread(target=wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(101):
+        commit(prices, price(1, float(number)))
+        until(lambda bid=float(number): bid in seen)
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 101, "each change is returned once"
+
+
+def test_descriptor_is_readable_until_a_refresh_finds_nothing(subscriber, prices):
     def readable(seconds):
         return bool(select.select([subscriber], [], [], seconds)[0])
 
