@@ -1,7 +1,7 @@
 //! Publishes several tables, which a configuration file describes, from one process.
 //!
 //! 1. Each table has a thread that does what `serve` does. A table that fails is tried again, and
-//!    the others do not notice.
+//!    the others are not affected.
 //! 2. The main thread combines the states of the tables for the service manager, and passes SIGHUP
 //!    on to the tables that read files.
 //! 3. One server has the metrics of all tables.
@@ -26,13 +26,13 @@ use crate::serve::args::From;
 use crate::serve::metrics::{Labels, Metered, Metrics};
 use crate::serve::table::Observer;
 use crate::source::Progress;
-use crate::source::file::sighup::{Hangups, Request, Requests};
+use crate::source::file::sighup::{Hangups, PassedRequests, Request, Requests};
 
 mod config;
 
-/// Pause before a failed table is tried again. It doubles with each failure.
+/// Pause before a failed table is tried again. It doubles with each failure until the table is ready.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
 
 /// Interval at which the main thread looks for the loss of the terminal.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -54,9 +54,9 @@ pub const HELP: &str = r#"CONFIG.toml has one section per table, with the long o
 
 Relative paths begin at the folder of CONFIG.toml, which is also the working directory of commands. Every source but stdin can be used; fifo:PATH takes lines from scripts.
 
-A table that fails, at the start or later, does not affect the others. It is reported once and tried again after 1s, then 2s, up to 1m, and its rows stay readable. A table with exit-at-eof ends when its input has been read, and is not tried again. The program ends when all tables have ended, or with Ctrl-C or SIGTERM. Its exit code is that of a table that had failed at that time.
+A table that fails, at the start or later, does not affect the others. It is reported once and tried again after 1s, then 2s, up to 10s, and its rows stay readable. A table with exit-at-eof ends when its input has been read, and is not tried again. The program ends when all tables have ended, or with Ctrl-C or SIGTERM. If a table is failing then, the exit code is that of its failure, and its rows stay.
 
-SIGHUP reads all files again. A service (Type=notify of systemd) is ready when each table has been published or has failed; its status names the failed ones."#;
+SIGHUP reads all files again, and tries tables of files that have failed at once. A service (Type=notify of systemd) is ready when each table has been published or has failed; its status names the failed ones."#;
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
@@ -93,7 +93,10 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let server = Server::bind(address.as_ref())?;
     let mut service = Service::of_environment();
     service.begin("reading the initial rows");
-    let changed = Arc::new(event(EfdFlags::empty())?);
+    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+    let changed = EventFd::from_value_and_flags(0, flags)
+        .map_err(|errno| CliError::new(1, format!("cannot wait for a table: {errno}")))?;
+    let changed = Arc::new(changed);
     let (monitors, _serving) = monitors(&configs, &changed, server)?;
     let mut tables = Vec::new();
     for (config, monitor) in configs.into_iter().zip(monitors) {
@@ -113,17 +116,6 @@ pub fn run(args: Args) -> Result<(), CliError> {
     outcomes.into_iter().collect()
 }
 
-fn reads_file(config: &serve::args::Args) -> bool {
-    matches!(config.from, From::File(_))
-}
-
-/// Returns a descriptor that another thread makes readable.
-fn event(flags: EfdFlags) -> Result<EventFd, CliError> {
-    let flags = flags | EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-    EventFd::from_value_and_flags(0, flags)
-        .map_err(|errno| CliError::new(1, format!("cannot wait for a table: {errno}")))
-}
-
 /// Creates a monitor for each table, and starts the server for metrics.
 fn monitors(
     configs: &[serve::args::Args],
@@ -136,19 +128,20 @@ fn monitors(
     let published = Family::<Labels, Gauge>::default();
     registry.register("tablecast_published", help, published.clone());
     let mut subscribers = Vec::new();
-    let mut monitor = |config: &serve::args::Args| {
-        let (metered, counted) = metrics.of_table(&config.name);
-        subscribers.push(counted);
-        Monitor {
+    let monitor = |config: &serve::args::Args| {
+        let (metered, of_subscribers) = metrics.of_table(&config.name);
+        subscribers.push(of_subscribers);
+        let reads_file = matches!(config.from, From::File(_));
+        Ok(Monitor {
             retries: !config.exit_at_eof,
             state: Arc::new(Mutex::new(State::new())),
             changed: Arc::clone(changed),
-            metered,
+            requests: reads_file.then(PassedRequests::new).transpose()?.map(Arc::new),
+            metered: server.is_some().then_some(metered),
             published: published.get_or_create_owned(&vec![("table", config.name.clone())]),
-            reloads: 0,
-        }
+        })
     };
-    let monitors = configs.iter().map(&mut monitor).collect();
+    let monitors = configs.iter().map(monitor).collect::<Result<Vec<_>, CliError>>()?;
     let update = move || subscribers.iter().for_each(|subscribers| subscribers.update());
     let serve = |server: Server| server.serve(Arc::new(Mutex::new(registry)), update);
     Ok((monitors, server.map(serve).transpose()?))
@@ -176,15 +169,15 @@ fn supervise(
         // Before the states are read, so that no change is missed.
         let _nothing_changed = changed.read();
         let now = Instant::now();
+        let mut due = now + CHECK_INTERVAL;
         if !tables.iter().any(|table| table.hangs(now)) {
             let is_ready = tables.iter().all(Table::is_settled);
             service.turn(now, Readiness { is_ready, reloads }, || status_of(tables));
+            due = service.due().map_or(due, |service| service.min(due));
         }
-        if tables.iter().all(|table| table.state().phase == Phase::Ended) {
+        if tables.iter().all(|table| table.state().is_over) {
             return;
         }
-        let check = now + CHECK_INTERVAL;
-        let due = service.due().map_or(check, |due| due.min(check));
         let time = due.saturating_duration_since(Instant::now());
         if stop.wait_with(&[changed.as_fd(), hangups.descriptor()], Some(time)) {
             return;
@@ -207,8 +200,8 @@ fn status_of(tables: &[Table]) -> String {
 struct Table {
     name: String,
     state: Arc<Mutex<State>>,
-    /// The semaphore by which its file is read again, and the number of requests.
-    requests: Option<Arc<EventFd>>,
+    /// The requests to read its file again, and their number.
+    requests: Option<Arc<PassedRequests>>,
     requested: u32,
     thread: JoinHandle<Result<(), CliError>>,
 }
@@ -217,6 +210,8 @@ struct Table {
 #[derive(Clone, Copy)]
 struct State {
     phase: Phase,
+    /// True if the thread has ended.
+    is_over: bool,
     /// The reloads are those since the start of the program.
     readiness: Readiness,
     /// Time of the last turn of its publishing loop.
@@ -228,14 +223,18 @@ enum Phase {
     /// The first rows are being read.
     Starting,
     Published,
-    /// The table is tried again later.
     Failed,
     Ended,
 }
 
 impl State {
     fn new() -> Self {
-        Self { phase: Phase::Starting, readiness: Readiness::default(), turned: Instant::now() }
+        Self {
+            phase: Phase::Starting,
+            is_over: false,
+            readiness: Readiness::default(),
+            turned: Instant::now(),
+        }
     }
 }
 
@@ -246,13 +245,11 @@ impl Table {
         monitor: Monitor,
         stop: &Shutdown,
     ) -> Result<Self, CliError> {
-        let requests = reads_file(&config).then(|| event(EfdFlags::EFD_SEMAPHORE));
-        let requests = requests.transpose()?.map(Arc::new);
-        let (name, state) = (config.name.clone(), Arc::clone(&monitor.state));
-        let (stop, of_thread) = (stop.clone(), requests.clone());
+        let (name, stop) = (config.name.clone(), stop.clone());
+        let (state, requests) = (Arc::clone(&monitor.state), monitor.requests.clone());
         // The kernel cuts the name.
         let thread = Builder::new().name(format!("table {name}"));
-        let thread = thread.spawn(move || publish(&config, of_thread, monitor, &stop));
+        let thread = thread.spawn(move || publish(&config, monitor, &stop));
         let thread = thread.map_err(|error| {
             let reason = start_error(&error);
             CliError::new(1, format!("cannot start a thread for {name}: {reason}"))
@@ -264,8 +261,7 @@ impl Table {
     fn reload(&mut self) {
         if let Some(requests) = &self.requests {
             self.requested += 1;
-            // The write fails only if the counter is full.
-            let _readable = requests.write(1);
+            requests.make();
         }
     }
 
@@ -302,45 +298,47 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 /// failure that the table has at that time.
 fn publish(
     config: &serve::args::Args,
-    requests: Option<Arc<EventFd>>,
     mut monitor: Monitor,
     stop: &Shutdown,
 ) -> Result<(), CliError> {
     let name = &config.name;
-    let (mut pause, mut reported, mut is_kept) = (MIN_PAUSE, None, false);
-    let code = loop {
-        let requests = requests.clone().map(Requests::Counted);
+    let (mut pause, mut reported) = (MIN_PAUSE, None);
+    loop {
+        let requests = monitor.requests.clone().map(Requests::Passed);
+        let attempt = || {
+            serve::table::refuse_early(name)?;
+            serve::table::serve(config, requests, stop, &mut monitor)
+        };
         // A bug that one table meets does not end the others.
-        let attempt = || serve::table::serve(config, requests, stop, &mut monitor);
         let outcome = catch_unwind(AssertUnwindSafe(attempt));
         let outcome = outcome.unwrap_or_else(|_| Err(CliError::new(1, "internal error")));
-        let Err(failure) = outcome else {
-            monitor.set_phase(Phase::Ended);
-            return Ok(());
-        };
-        if monitor.is_published() {
+        if monitor.phase() == Phase::Published {
             (pause, reported) = (MIN_PAUSE, None);
-            // Unless another publisher has taken the table.
-            is_kept = monitor.retries && failure.code() != 3;
         }
-        monitor.set_phase(Phase::Failed);
-        let message = failure.to_string();
-        if reported.as_ref() != Some(&message) {
+        let failure = match (outcome, &reported) {
+            (Err(failure), _) => failure,
+            // The program was stopped before the table was published again.
+            (Ok(()), Some((code, _))) => return monitor.end(Phase::Failed, *code),
+            (Ok(()), None) => return monitor.end(Phase::Ended, 0),
+        };
+        let report = Some((failure.code(), failure.to_string()));
+        if reported != report {
             let next = if monitor.retries { "; it is tried again until it succeeds" } else { "" };
-            status(format_args!("error: {name}: {message}{next}"));
-            reported = Some(message);
+            status(format_args!("error: {name}: {failure}{next}"));
+            reported = report;
         }
-        if !monitor.retries || stop.wait_with(&[], Some(pause)) {
-            break failure.code();
+        if !monitor.retries {
+            return monitor.end(Phase::Failed, failure.code());
         }
+        monitor.set_state(Phase::Failed, false);
+        let request = monitor.requests.as_ref().map(|requests| requests.descriptor());
+        if stop.wait_with(request.as_slice(), Some(pause)) {
+            return monitor.end(Phase::Failed, failure.code());
+        }
+        // The next attempt reads the file.
+        while monitor.requests.as_ref().is_some_and(|requests| requests.take()) {}
         pause = (pause * 2).min(MAX_PAUSE);
-    };
-    monitor.set_phase(Phase::Ended);
-    if is_kept && !config.keep {
-        common::remove(name)?;
     }
-    // The message was printed before.
-    Err(CliError::new(code, ""))
 }
 
 /// Passes the state of a table on to the main thread and to the metrics.
@@ -349,51 +347,54 @@ struct Monitor {
     state: Arc<Mutex<State>>,
     /// Wakes the main thread.
     changed: Arc<EventFd>,
-    metered: Metered,
+    /// The requests to read the file again.
+    requests: Option<Arc<PassedRequests>>,
+    metered: Option<Metered>,
     published: Gauge,
-    /// Number of reloads that earlier attempts have seen.
-    reloads: u32,
 }
 
 impl Monitor {
-    fn is_published(&self) -> bool {
-        lock(&self.state).phase == Phase::Published
+    fn phase(&self) -> Phase {
+        lock(&self.state).phase
     }
 
-    fn set_phase(&mut self, phase: Phase) {
+    fn set_state(&self, phase: Phase, is_over: bool) {
         let mut state = lock(&self.state);
-        state.phase = phase;
-        state.readiness.is_ready = false;
-        self.reloads = state.readiness.reloads;
-        self.published.set(u64::from(phase == Phase::Published));
+        (state.phase, state.is_over) = (phase, is_over);
         drop(state);
-        self.wake();
-    }
-
-    fn wake(&self) {
+        self.published.set(u64::from(phase == Phase::Published));
         // The write fails only if the counter is full, and then the descriptor is readable already.
         let _readable = self.changed.write(1);
+    }
+
+    /// Ends with an exit code. The message was printed before.
+    fn end(&self, phase: Phase, code: u8) -> Result<(), CliError> {
+        self.set_state(phase, true);
+        if code == 0 { Ok(()) } else { Err(CliError::new(code, "")) }
     }
 }
 
 impl Observer for Monitor {
     fn opened(&mut self, publisher: &mut UntypedPublisher) -> Result<(), CliError> {
-        self.metered.attach(publisher);
-        lock(&self.state).turned = Instant::now();
-        self.set_phase(Phase::Published);
+        if let Some(metered) = &mut self.metered {
+            metered.attach(publisher);
+        }
         Ok(())
     }
 
     fn turn(&mut self, publisher: &UntypedPublisher, progress: Progress, readiness: Readiness) {
-        self.metered.update(publisher, progress);
-        let reloads = self.reloads + readiness.reloads;
+        if let Some(metered) = &mut self.metered {
+            metered.update(publisher, progress);
+        }
+        let reloads = self.requests.as_ref().map_or(0, |requests| requests.taken());
         let readiness = Readiness { reloads, ..readiness };
         let mut state = lock(&self.state);
         state.turned = Instant::now();
         let is_change = std::mem::replace(&mut state.readiness, readiness) != readiness;
+        let is_published = state.phase == Phase::Published;
         drop(state);
-        if is_change {
-            self.wake();
+        if is_change && is_published || readiness.is_ready && !is_published {
+            self.set_state(Phase::Published, false);
         }
     }
 

@@ -14,7 +14,7 @@ use args::{Args, From};
 use metrics::{Metered, Metrics};
 use table::Observer;
 
-pub use input::{check, schema};
+pub use input::{check, declared, schema};
 
 pub mod args;
 mod input;
@@ -25,6 +25,7 @@ pub mod table;
 /// Runs `publisher serve`.
 pub fn run(args: &Args) -> Result<(), CliError> {
     check(args)?;
+    table::refuse_early(&args.name)?;
     // Before `Shutdown` is installed, which would treat SIGHUP as a request to stop.
     let hangups = matches!(args.from, From::File(_)).then(Hangups::open).transpose()?;
     let stop = Shutdown::install()?;

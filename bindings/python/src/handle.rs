@@ -215,7 +215,7 @@ impl<T: AsFd + Send + Sync> Handle<T> {
             let outcome = self.with_value(|value| {
                 let outcome = refresh(value);
                 if matches!(outcome, Ok(Some(_))) && Arc::strong_count(descriptor) > ONE_WAIT {
-                    // The others have to refresh: nobody is parked now.
+                    // Nobody is parked now, so the other waits must refresh.
                     value.as_fd();
                 }
                 outcome

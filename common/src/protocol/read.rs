@@ -385,8 +385,8 @@ impl<'m> Block<'m> {
         let mut scan = by_vectors(|| TagScan::usual(before, version, since))
             .unwrap_or_else(|| by_vectors(|| TagScan::of(before, version, since)));
         let copied = scan.written & scan.live & !scan.failed;
-        let of_copies = [copied & !scan.second, copied & scan.second];
         if copied.count_zeros() > MANY {
+            let of_copies = [copied & !scan.second, copied & scan.second];
             for (copy, rows) in self.copies.iter().zip(of_copies) {
                 set_bits(&[rows]).for_each(|row| prefetch(&copy[row * self.row_words]));
             }

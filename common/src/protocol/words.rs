@@ -107,23 +107,24 @@ pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
     }
 }
 
-/// Copies rows of `row_words` words that another process may be writing, for a caller that then finds
-/// out whether they were written meanwhile. Row `i` comes from the second of the two copies if bit
-/// `i` of `second` is set. The order of the loads is unspecified, and a word that was written
-/// meanwhile may be a mixture of its values.
+/// Copies at most 64 rows of `row_words` words that another process may be writing. Row `i` comes from
+/// the second of the two copies if bit `i` of `second` is set. The order of the loads is unspecified.
 ///
-/// Such a copy may use vectors that are wider than those that the processor loads at once.
+/// The caller must check afterwards whether a row was overwritten, because its words may be torn: the
+/// copy uses vectors of 32 bytes, which are not atomic.
 ///
 /// # Panics
-/// If the copies are shorter than `to`, or if that does not hold whole rows.
+/// If the copies are shorter than `to`, or if `to` does not hold whole rows.
 #[inline]
 pub fn copy_rows(copies: [&[ReadOnlyWord]; 2], second: u64, row_words: usize, to: &mut [u64]) {
     let [first, other] = copies.map(|copy| &copy[..to.len()]);
     assert!(to.len().is_multiple_of(row_words), "whole rows");
+    let all = u64::MAX.checked_shr(64 - (to.len() / row_words) as u32).unwrap_or(0);
+    // Rows that all come from the same copy are moved together.
+    let is_mixed = second & all != 0 && second & all != all;
+    let step = if is_mixed { row_words } else { to.len().max(1) };
     #[cfg(all(target_arch = "x86_64", not(loom)))]
-    if row_words >= VECTOR_WORDS && is_x86_feature_detected!("avx") {
-        let is_one = second == 0;
-        let step = if is_one { to.len() } else { row_words };
+    if step >= VECTOR_WORDS && is_x86_feature_detected!("avx") {
         let (mut second, mut start) = (second, 0);
         while start < to.len() {
             let from = if second & 1 == 1 { other } else { first };
@@ -136,9 +137,9 @@ pub fn copy_rows(copies: [&[ReadOnlyWord]; 2], second: u64, row_words: usize, to
         unsafe { std::arch::asm!("vzeroupper", clobber_abi("sysv64"), options(nostack)) };
         return;
     }
-    for (row, to) in to.chunks_exact_mut(row_words).enumerate() {
-        let from = if second >> row & 1 == 1 { other } else { first };
-        for (to, from) in to.iter_mut().zip(&from[row * row_words..]) {
+    for (number, to) in to.chunks_mut(step).enumerate() {
+        let from = if second >> number & 1 == 1 { other } else { first };
+        for (to, from) in to.iter_mut().zip(&from[number * step..]) {
             // Relaxed: a read-only mapping allows no other load. The caller's fence orders it.
             *to = from.load(Ordering::Relaxed);
         }

@@ -271,7 +271,7 @@ impl ParkState {
         {
             return Ok(ParkEvent::CheckDue);
         }
-        // The death of the publisher may be no new event for an edge-triggered event loop.
+        // An edge-triggered event loop gets no second edge for a death that was already pending.
         if std::mem::take(&mut self.events_pending) && self.events.sleep(Duration::ZERO)?.by_death {
             return Ok(ParkEvent::CheckDue);
         }

@@ -364,9 +364,9 @@ impl AsFd for UntypedSubscriber {
     /// the changes. This works level-triggered and edge-triggered, since each refresh that returns
     /// changes triggers another edge. The descriptor may become readable without changes, and is
     /// readable when it is first requested, and when it is requested after
-    /// [`refresh_or_park`](Self::refresh_or_park) has returned changes. If the subscriber has no descriptor to sleep on (it
-    /// sleeps on a futex or spins), the first refresh after this call starts a thread that waits
-    /// instead. The thread ends with the subscriber.
+    /// [`refresh_or_park`](Self::refresh_or_park) has returned changes. If the subscriber has no
+    /// descriptor to sleep on (it sleeps on a futex or spins), the first refresh after this call
+    /// starts a thread that waits instead. The thread ends with the subscriber.
     ///
     /// ```
     /// # use std::os::fd::AsFd;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::{ArgAction, Args as _, Command, FromArgMatches};
 use cli::{CliError, nearest};
-use common::Error;
+use common::{Error, Field, Kind};
 use toml_edit::{Document, Item, Value};
 
 use crate::serve;
@@ -52,7 +52,9 @@ fn table(text: &str, name: &str, section: &Item) -> Result<Args, String> {
         .mut_args(|option| option.env(None::<&str>));
     let (mut words, mut command) = (vec![OsString::from(name)], Vec::new());
     for (key, value) in section.iter() {
-        let value = value.as_value().ok_or_else(|| format!("{key} is not a value"))?;
+        let value = value.as_value().ok_or_else(|| {
+            format!("{key} is a section; quote the name of a table with a dot: [\"{name}.{key}\"]")
+        })?;
         if key == COMMAND {
             command = strings(value).ok_or("command is not an array of strings")?;
         } else {
@@ -76,7 +78,21 @@ fn table(text: &str, name: &str, section: &Item) -> Result<Args, String> {
     if args.from == From::Stdin {
         return Err("stdin cannot be shared by tables: use from = \"fifo:PATH\"".to_owned());
     }
+    if args.strict && !args.exit_at_eof {
+        return Err(
+            "strict needs exit-at-eof: a table that ends at its first bad version or line \
+                    would be published again with the next one"
+                .to_owned(),
+        );
+    }
     serve::check(&args).map_err(|error| error.to_string())?;
+    if let Some(field) = &args.expire {
+        let schema = serve::declared(&args).map_err(|error| error.to_string())?;
+        let is_time = |(_, field): (usize, &Field)| field.kind() == Kind::Timestamp;
+        if !schema.field(field).is_some_and(is_time) {
+            return Err(format!("expire: there is no timestamp {field}"));
+        }
+    }
     Ok(args)
 }
 
@@ -171,7 +187,10 @@ mod tests {
             ("[a]\nfrom = 'processes'\nmetrics = 'x'", "publisher run --metrics"),
             ("[a]\nfrom = 'processes'\ncommand = ['df']", "is for `--from command`"),
             ("[a]\nfrom = 'command'\ncommand = 'df'", "command is not an array"),
-            ("[a]\nfrom = 'processes'\n[a.b]\nx = 1", "[a]: b is not a value"),
+            ("[a]\nfrom = 'x.csv'\nstrict = true", "strict needs exit-at-eof"),
+            ("[a]\nfrom = 'x.csv'\ncomment = ','", "cannot both be ','"),
+            ("[a]\nfrom = 'fifo:x'\nfields = 'id:u64'\nexpire = 'id'", "no timestamp id"),
+            ("[a]\nfrom = 'processes'\n[a.b]\nx = 1", "[a]: b is a section; quote"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

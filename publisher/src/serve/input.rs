@@ -14,9 +14,10 @@ pub fn check(args: &Args) -> Result<(), CliError> {
     let reason = check_command(args).or_else(|| check_options(args, format_name(args)));
     match (reason, &args.from) {
         (Some(reason), _) => Err(CliError::new(2, reason)),
-        (None, _) if has_lines(args) => declared(args).map(|_| ()),
-        (None, _) if args.fields.is_some() => declared(args).map(|_| ()),
-        (None, _) => Ok(()),
+        (None, _) if has_lines(args) || args.fields.is_some() => {
+            format(args).and(declared(args)).map(|_| ())
+        }
+        (None, _) => format(args).map(|_| ()),
     }
 }
 

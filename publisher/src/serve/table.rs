@@ -61,7 +61,6 @@ pub fn serve(
     stop: &Shutdown,
     observer: &mut dyn Observer,
 ) -> Result<(), CliError> {
-    refuse_early(&args.name)?;
     let Some((schema, mut source)) = source(args, requests, stop)? else {
         return Ok(());
     };
@@ -71,7 +70,11 @@ pub fn serve(
     let expiry = match prepared {
         Ok(expiry) => expiry,
         Err(failure) => {
-            publisher.close()?;
+            // Rows of an earlier publisher stay.
+            match publisher.epoch() > 1 {
+                true => publisher.close_and_keep()?,
+                false => publisher.close()?,
+            }
             return Err(failure);
         }
     };
@@ -135,7 +138,7 @@ fn open(args: &Args, schema: &Schema, is_snapshot: bool) -> Result<UntypedPublis
 }
 
 /// Returns the errors of opening the table that are known before a long file is read.
-fn refuse_early(name: &str) -> Result<(), Error> {
+pub fn refuse_early(name: &str) -> Result<(), Error> {
     match common::inspect(name, None).map(|existing| existing.publisher) {
         Err(error @ Error::InvalidName { .. }) => Err(error),
         Ok(PublisherState::Alive { pid, .. }) => {

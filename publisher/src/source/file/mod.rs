@@ -86,7 +86,7 @@ impl File {
         })
     }
 
-    /// Handles requests to read the file. Checks the file if there are inotify events or the check is due.
+    /// Handles requests to read the file. Checks it if there are inotify events or the check is due.
     fn check(&mut self, now: Instant, versions: &Versions) {
         match self.requests.next() {
             Some(Request::End) => self.stop.request(),

@@ -11,11 +11,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use cli::CliError;
 use nix::libc::SI_KERNEL;
-use nix::sys::eventfd::EventFd;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use procfs::process::Process;
@@ -34,15 +35,52 @@ pub enum Request {
 pub enum Requests {
     /// SIGHUP.
     Signals(Hangups),
-    /// A semaphore that another thread raises for each request.
-    Counted(Arc<EventFd>),
+    /// Another thread of this process.
+    Passed(Arc<PassedRequests>),
+}
+
+/// Requests that one thread makes and another one takes.
+pub struct PassedRequests {
+    /// A semaphore: the number of requests that were not taken yet.
+    waiting: EventFd,
+    taken: AtomicU32,
+}
+
+impl PassedRequests {
+    pub fn new() -> Result<Self, CliError> {
+        let flags = EfdFlags::EFD_SEMAPHORE | EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let waiting = EventFd::from_value_and_flags(0, flags)
+            .map_err(|errno| CliError::new(1, format!("cannot pass SIGHUP on: {errno}")))?;
+        Ok(Self { waiting, taken: AtomicU32::new(0) })
+    }
+
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.waiting.as_fd()
+    }
+
+    pub fn make(&self) {
+        // The write fails only if the counter is full.
+        let _readable = self.waiting.write(1);
+    }
+
+    /// Takes a request. Returns false if there is none.
+    pub fn take(&self) -> bool {
+        let is_taken = self.waiting.read().is_ok();
+        self.taken.fetch_add(u32::from(is_taken), Ordering::Relaxed);
+        is_taken
+    }
+
+    /// Returns the number of requests that were taken.
+    pub fn taken(&self) -> u32 {
+        self.taken.load(Ordering::Relaxed)
+    }
 }
 
 impl Requests {
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         match self {
             Self::Signals(hangups) => hangups.descriptor(),
-            Self::Counted(requests) => requests.as_fd(),
+            Self::Passed(requests) => requests.descriptor(),
         }
     }
 
@@ -50,7 +88,7 @@ impl Requests {
     pub fn next(&mut self) -> Option<Request> {
         match self {
             Self::Signals(hangups) => hangups.request(),
-            Self::Counted(requests) => requests.read().ok().map(|_| Request::Read),
+            Self::Passed(requests) => requests.take().then_some(Request::Read),
         }
     }
 }

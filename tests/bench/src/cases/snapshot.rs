@@ -20,7 +20,7 @@ const CHANGES: usize = 10;
 /// All rows.
 pub const SNAPSHOT: Case = Case {
     name: "snapshot",
-    about: "100,000 rows are copied at one version into memory that was used before, straight from shared memory: while nothing happens, while the publisher commits ten rows at random at a time on the other core, as fast as it can, and after that, when the current copies of rows are mixed",
+    about: "100,000 rows are copied at one version into memory that was used before, straight from shared memory: while nothing happens, while the publisher commits ten random rows at a time on the other core, as fast as it can, and afterwards, when the current copies alternate between first and second",
     run,
     bars: &[
         bar("snapshot", "memcpy of the same bytes", 2.0),
