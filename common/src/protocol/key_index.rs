@@ -139,10 +139,10 @@ pub struct KeyIndex<'m> {
 }
 
 impl<'m> KeyIndex<'m> {
-    /// Returns the index in `words`, or `None` if they are too few.
-    #[inline]
-    pub fn new(words: &'m [ReadOnlyWord], geometry: IndexGeometry) -> Option<Self> {
-        (geometry.words() <= words.len()).then_some(Self { words, geometry })
+    /// Returns the index in `words`, which must be as many as the geometry has.
+    #[inline(always)]
+    pub fn new(words: &'m [ReadOnlyWord], geometry: IndexGeometry) -> Self {
+        Self { words, geometry }
     }
 
     /// Returns the first `Some` that `visit` yields for a slot whose entry has bits of this hash.

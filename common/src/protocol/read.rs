@@ -60,35 +60,46 @@ fn of_last_commit(words: &[ReadOnlyWord], first: usize, version: u64) -> Option<
     (words[header::COMMIT].load(Ordering::Relaxed) == version).then_some(value)
 }
 
-/// Copies the row of `slot` as of the last commit into `row`. Returns false for a deleted row and
-/// for every unusual case, for example while the row is being written. The caller then falls back
-/// to [`Table::read`], which handles all cases.
+/// Copies the row of `slot` as of the last commit into `row`, if `is_match` returns true for its
+/// words. Returns false for a deleted row and for every unusual case, for example while the row is
+/// being written. The caller then falls back to [`Table::read`], which handles all cases.
 ///
 /// `words` and `geometry` must be of a table whose rows have the width of `row`. `slot` may be out
-/// of range.
-#[inline]
+/// of range. The words that `is_match` loads are part of the row only if the result is true.
+#[inline(always)]
 pub fn read_fast(
     words: &[ReadOnlyWord],
     geometry: &Geometry,
     slot: usize,
     row: &mut [u64],
+    is_match: impl FnOnce(&[ReadOnlyWord]) -> bool,
 ) -> bool {
     let version = last_commit(words);
     let (block, place) = (geometry.tags(slot - slot % BLOCK_ROWS), slot % BLOCK_ROWS);
-    let Some(tags) = words.get(block + 2 * place..block + 2 * place + 2) else {
+    let first_copy = block + 2 * BLOCK_ROWS + place * row.len();
+    let from_first_to_second = BLOCK_ROWS * row.len();
+    let both = first_copy..first_copy + from_first_to_second + row.len();
+    let (Some([first_tag, second_tag]), Some(both)) =
+        (words.get(block + 2 * place..).and_then(<[_]>::first_chunk), words.get(both))
+    else {
         return false;
     };
-    let [first, second] = [0, 1].map(|which| tags[which].load(Ordering::Relaxed));
-    let which = usize::from(second > first);
-    let seen = Tag(first.max(second));
-    let copy = block + 2 * BLOCK_ROWS + (which * BLOCK_ROWS + place) * row.len();
-    match words.get(copy..copy + row.len()) {
-        Some(words) if seen.0 <= latest(version) && seen.is_live() => {
-            let tag = &tags[which];
-            Guarded { tag, words }.try_read(seen, row)
-        }
-        _ => false,
+    let (first_copy, second_copy) = (&both[..row.len()], &both[from_first_to_second..]);
+    // The tags select the copy. If they are not in the cache, the copies are probably not either.
+    // Fetching all of them at the same time takes half as long.
+    if let (Some(first_word), Some(second_word)) = (first_copy.first(), second_copy.first()) {
+        prefetch(first_word);
+        prefetch(second_word);
     }
+    let [first, second] = [first_tag, second_tag].map(|tag| tag.load(Ordering::Relaxed));
+    let seen = Tag(first.max(second));
+    let is_second = second > first;
+    let tag = if is_second { second_tag } else { first_tag };
+    let words = if is_second { second_copy } else { first_copy };
+    seen.0 <= latest(version)
+        && seen.is_live()
+        && is_match(words)
+        && Guarded { tag, words }.try_read(seen, row)
 }
 
 /// The words of a table, their geometry, and the row count.
@@ -270,7 +281,7 @@ struct Guarded<'m> {
 
 impl Guarded<'_> {
     /// Copies the words into `row` and returns true if the tag was still `seen` after the copy.
-    #[inline]
+    #[inline(always)]
     fn try_read(&self, seen: Tag, row: &mut [u64]) -> bool {
         copy_words(self.words, row);
         !applies(Point::RecheckRow) || self.is_still(seen)

@@ -69,9 +69,40 @@ macro_rules! move_vectors {
         )
     };
 }
-/// Distance at which a copy prefetches, in steps.
+/// A cache line in vector registers.
 #[cfg(all(target_arch = "x86_64", not(loom)))]
-const STEPS_AHEAD: usize = 8;
+type Line = [std::arch::x86_64::__m128i; 4];
+
+/// Loads a line with aligned vector loads. The compiler can keep it in registers, and then moves
+/// the row of which it is a part only once.
+///
+/// # Safety
+/// `from` is valid for reading a line, and is aligned to 16 bytes.
+#[cfg(all(target_arch = "x86_64", not(loom)))]
+#[inline(always)]
+unsafe fn load_line(from: *const ReadOnlyWord) -> Line {
+    let (a, b, c, d);
+    // SAFETY: as the caller promises.
+    unsafe {
+        std::arch::asm!(
+            "movdqa {a}, [{from}]",
+            "movdqa {b}, [{from} + 16]",
+            "movdqa {c}, [{from} + 32]",
+            "movdqa {d}, [{from} + 48]",
+            from = in(reg) from,
+            a = lateout(xmm_reg) a,
+            b = lateout(xmm_reg) b,
+            c = lateout(xmm_reg) c,
+            d = lateout(xmm_reg) d,
+            options(nostack, readonly, preserves_flags),
+        );
+    }
+    [a, b, c, d]
+}
+
+/// Distance at which a copy prefetches, in lines.
+#[cfg(all(target_arch = "x86_64", not(loom)))]
+const LINES_AHEAD: usize = 8;
 
 /// Copies words that another process may be writing. Each word is copied as if by a relaxed load;
 /// the order of the loads is unspecified.
@@ -83,25 +114,45 @@ const STEPS_AHEAD: usize = 8;
 ///
 /// # Panics
 /// If the lengths differ.
-#[inline]
+#[inline(always)]
 pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
     assert_eq!(from.len(), to.len(), "source and destination must have the same length");
-    let copied = vector_steps(from) * LINE_WORDS;
+    let lines = vector_lines(from);
     #[cfg(all(target_arch = "x86_64", not(loom)))]
-    if copied > 0 {
-        let (from, to) = (from.as_ptr(), to.as_mut_ptr());
-        let steps = copied / LINE_WORDS;
-        // SAFETY: both slices have at least `copied` words. The reads are relaxed atomic loads, see
-        // above. `&mut` excludes other accesses to the destination.
-        unsafe {
-            if steps > STEPS_AHEAD {
-                move_vectors!("prefetcht0 [{from} + 512]", "movdqa", from, "movdqu", to, steps)
-            } else {
-                move_vectors!("", "movdqa", from, "movdqu", to, steps)
+    if lines > 0 {
+        let copied = from.len() / LINE_WORDS * LINE_WORDS;
+        if lines > LINES_AHEAD {
+            copy_many_lines(&from[..copied], &mut to[..copied]);
+        } else {
+            for at in (0..copied).step_by(LINE_WORDS) {
+                // SAFETY: both slices have at least `copied` words, and the source is aligned. The
+                // reads are relaxed atomic loads, see above.
+                unsafe {
+                    let line = load_line(from.as_ptr().add(at));
+                    to.as_mut_ptr().add(at).cast::<Line>().write_unaligned(line);
+                }
             }
         }
+        return load_words(&from[copied..], &mut to[copied..]);
     }
-    for (to, from) in to[copied..].iter_mut().zip(&from[copied..]) {
+    let _by_words = lines;
+    load_words(from, to);
+}
+
+/// Copies whole lines with a prefetch of those that follow. `from` is aligned to 16 bytes.
+#[cfg(all(target_arch = "x86_64", not(loom)))]
+#[inline(never)]
+fn copy_many_lines(from: &[ReadOnlyWord], to: &mut [u64]) {
+    let lines = from.len().min(to.len()) / LINE_WORDS;
+    let (from, to) = (from.as_ptr(), to.as_mut_ptr());
+    // SAFETY: both slices have so many lines. The reads are relaxed atomic loads, see `copy_words`.
+    // `&mut` excludes other accesses to the destination.
+    unsafe { move_vectors!("prefetcht0 [{from} + 512]", "movdqa", from, "movdqu", to, lines) }
+}
+
+#[inline(always)]
+fn load_words(from: &[ReadOnlyWord], to: &mut [u64]) {
+    for (to, from) in to.iter_mut().zip(from) {
         // Relaxed: a read-only mapping allows no other load. The caller's fence orders it.
         *to = from.load(Ordering::Relaxed);
     }
@@ -187,27 +238,38 @@ unsafe fn move_wide(from: *const ReadOnlyWord, to: *mut u64, words: usize) {
 #[inline]
 pub fn store_words(from: &[u64], to: &[AtomicU64]) {
     assert_eq!(from.len(), to.len(), "source and destination must have the same length");
-    let stored = vector_steps(to) * LINE_WORDS;
+    let stored = vector_lines(to) * LINE_WORDS;
     #[cfg(all(target_arch = "x86_64", not(loom)))]
     if stored > 0 {
-        let steps = stored / LINE_WORDS;
+        let lines = stored / LINE_WORDS;
         // SAFETY: both slices have at least `stored` words. The writes are relaxed atomic stores.
-        unsafe { move_vectors!("", "movdqu", from.as_ptr(), "movdqa", to.as_ptr(), steps) }
+        unsafe { move_vectors!("", "movdqu", from.as_ptr(), "movdqa", to.as_ptr(), lines) }
     }
     for (to, from) in to[stored..].iter().zip(&from[stored..]) {
         store(to, *from, Ordering::Relaxed);
     }
 }
 
+/// True if [`detect_vectors`] has found that aligned vector accesses are atomic. The macro of the
+/// standard library contains a call, around which a copy could not stay in registers.
+#[cfg(all(target_arch = "x86_64", not(loom)))]
+static HAS_AVX: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Makes copies use vectors, if the processor allows it.
+pub fn detect_vectors() {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    HAS_AVX.store(is_x86_feature_detected!("avx"), Ordering::Relaxed);
+}
+
 /// Returns the number of lines at the beginning of shared memory that vectors may access.
 #[inline]
-fn vector_steps<W>(shared: &[W]) -> usize {
+fn vector_lines<W>(shared: &[W]) -> usize {
     #[cfg(all(target_arch = "x86_64", not(loom)))]
     {
-        let steps = shared.len() / LINE_WORDS;
-        if steps > 0 && shared.as_ptr().addr().is_multiple_of(16) && is_x86_feature_detected!("avx")
-        {
-            return steps;
+        let lines = shared.len() / LINE_WORDS;
+        let is_aligned = shared.as_ptr().addr().is_multiple_of(16);
+        if lines > 0 && is_aligned && HAS_AVX.load(Ordering::Relaxed) {
+            return lines;
         }
     }
     let _words = shared;
@@ -302,6 +364,7 @@ mod tests {
 
     #[test]
     fn words_are_copied_at_any_alignment_and_in_any_number() {
+        detect_vectors();
         let from: Vec<AtomicU64> = (0..100).map(AtomicU64::new).collect();
         for start in 0..20 {
             for length in 0..60 {

@@ -166,8 +166,7 @@ impl ReaderIndex {
     /// Returns the entries.
     #[inline]
     pub fn index(&self) -> KeyIndex<'_> {
-        let words = self.mapping.words(self.geometry.words());
-        KeyIndex::new(words, self.geometry).expect("the mapping has the size of the geometry")
+        KeyIndex::new(self.mapping.all_words(), self.geometry)
     }
 
     /// Returns true if the file was not truncated. Call it after a search and before using the

@@ -18,7 +18,7 @@ use super::fork::Creator;
 use super::sigbus::Watched;
 use crate::memory::HUGE_WORDS;
 use crate::protocol::sync::{AtomicU64, Ordering};
-use crate::protocol::words::ReadOnlyWord;
+use crate::protocol::words::{ReadOnlyWord, detect_vectors};
 
 /// A shared read-only mapping of a file. It may extend beyond the end of the file, so that the file
 /// can grow under it.
@@ -39,6 +39,7 @@ impl Mapping {
     fn of(raw: MmapRaw, words: usize, writable: bool) -> std::io::Result<Self> {
         // A child of fork must not write to its parent's table, nor park as its parent.
         raw.advise(Advice::DontFork)?;
+        detect_vectors();
         if words >= HUGE_WORDS {
             // The kernel follows this if /dev/shm is mounted with `huge=advise`, and otherwise
             // ignores it or returns an error.
@@ -81,12 +82,18 @@ impl Mapping {
         Some(kib.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
     }
 
+    /// Returns all words.
+    #[inline(always)]
+    pub fn all_words(&self) -> &[ReadOnlyWord] {
+        self.words(self.words)
+    }
+
     /// Returns the first `words` words. They should be within the file. A read beyond the end of
     /// the file returns zeros, and the mapping [is not whole](Self::is_whole) any more.
     ///
     /// # Panics
     /// Panics if the words are beyond the mapping.
-    #[inline]
+    #[inline(always)]
     pub fn words(&self, words: usize) -> &[ReadOnlyWord] {
         assert!(words <= self.words, "{words} words of a mapping of {}", self.words);
         // SAFETY: the mapping is at least `self.words * 8` bytes long, is page-aligned and lives as

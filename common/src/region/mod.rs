@@ -265,7 +265,13 @@ impl<M: Borrow<Mapping>> Region<M> {
     /// In a truncated file some of the values may be zeros.
     #[inline]
     pub fn check_whole(&self) -> Result<()> {
-        if self.mapping().is_whole() { Ok(()) } else { Err(self.truncated()) }
+        if self.is_whole() { Ok(()) } else { Err(self.truncated()) }
+    }
+
+    /// Returns true if [`check_whole`](Self::check_whole) returns no error.
+    #[inline]
+    pub fn is_whole(&self) -> bool {
+        self.mapping().is_whole()
     }
 
     fn truncated(&self) -> Error {

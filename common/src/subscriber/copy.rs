@@ -57,9 +57,20 @@ impl LocalCopy {
         self.source.name()
     }
 
+    /// Copies the last committed row of a key from shared memory into `row`, in the usual case: it
+    /// is still at its slot in the copy. Returns false in each unusual case;
+    /// [`latest`](Self::latest) handles them.
+    #[inline(always)]
+    pub(super) fn latest_fast(&self, key: u64, row: &mut [u64]) -> bool {
+        let Some(slot) = self.rows.find_candidate(&key.to_ne_bytes()) else {
+            return false;
+        };
+        self.source.read_by_word(self.source.region().words(), slot, key, row)
+    }
+
     /// Copies the last committed row of a key from shared memory into `row`. Returns false if it
     /// does not exist.
-    #[inline]
+    #[inline(never)]
     pub(super) fn latest<B: RowBuffer + ?Sized>(&self, key: &[u8], row: &mut B) -> Result<bool> {
         // Usually the row is still at its slot in the copy. So read that slot first, and compare
         // the key afterwards.

@@ -100,10 +100,20 @@ impl RowBuffer for Option<RowBuf> {
     }
 }
 
+impl Place {
+    /// Copies the row of a key as of the last commit into `row`, in the usual case: it is still at
+    /// this place. Returns false in each unusual case; [`Lookup::read`] handles them.
+    #[inline(always)]
+    pub(super) fn read_fast(&self, key: u64, row: &mut [u64]) -> bool {
+        let words = self.source.region().words();
+        Source::is_running(words) && self.source.read_by_word(words, self.slot, key, row)
+    }
+}
+
 impl View {
     /// Searches the mapped index for a key. Returns the slot of its row as of the last commit,
     /// which is then in `row`. Returns `None` also in each unusual case.
-    #[inline(always)]
+    #[inline]
     fn find_fast(&self, key: &[u8], row: &mut [u64]) -> Option<usize> {
         let (source, index) = (&self.source, self.index.as_ref()?);
         if !source.has_own_keys(key.len()) {
@@ -111,6 +121,28 @@ impl View {
         }
         let hash = source.hash(index.hasher(), key);
         index.index().search(hash.0, |slot| source.read_fast(slot, key, row).then_some(slot))
+    }
+
+    /// Returns a view of the same region with the current generation of the index. `named` is the
+    /// number that the region names.
+    #[cold]
+    fn at_generation(&self, mut named: u64) -> Self {
+        let region = self.source.region();
+        let (owner, trust_root) = trusted_users(self.source.owner());
+        let mut opened = Ok(None);
+        for _ in 0..OPEN_TRIES {
+            opened = ReaderIndex::open(region, named, owner, trust_root);
+            let current = generation(region.words());
+            if matches!(opened, Ok(Some(_))) || current == named {
+                break;
+            }
+            named = current;
+        }
+        let index = opened.unwrap_or_else(|error| {
+            tracing::warn!("lookups search row by row: {error}");
+            None
+        });
+        Self { source: Arc::clone(&self.source), generation: named, index }
     }
 
     /// Looks up a key of the region as of the last commit. Returns the number of the current
@@ -179,12 +211,33 @@ impl Lookup {
         self.view.store(Arc::new(View { source, generation: 0, index: None }));
     }
 
+    /// Copies the row of a key of one word as of the last commit into `row`, in the usual case.
+    /// Returns false in each unusual case; [`get_after_fast`](Self::get_after_fast) handles them.
+    #[inline(always)]
+    pub(super) fn get_fast(&self, key: u64, row: &mut [u64]) -> bool {
+        let view = self.view.load();
+        let Some(index) = &view.index else {
+            return false;
+        };
+        let Some(slot) = index.index().search(index.hasher().of_word(key).0, Some) else {
+            return false;
+        };
+        let words = view.source.region().words();
+        Source::is_running(words) && view.source.read_by_word(words, slot, key, row)
+    }
+
+    /// Performs [`get`](Self::get) after [`get_fast`](Self::get_fast) returned false.
+    #[inline(never)]
+    pub(super) fn get_after_fast(&self, key: &[u8], row: &mut [u64]) -> Result<bool> {
+        let has_word_keys = self.view.load().source.has_own_word_keys();
+        if has_word_keys { Ok(self.find(key, row)?.is_some()) } else { self.get(key, row) }
+    }
+
     /// Copies the row of a key as of the last commit into `row`. Returns false if it does not
     /// exist.
-    #[inline(always)]
     pub(super) fn get<B: RowBuffer + ?Sized>(&self, key: &[u8], row: &mut B) -> Result<bool> {
         let view = self.view.load();
-        if (!self.follows || view.source.is_running())
+        if (!self.follows || Source::is_running(view.source.region().words()))
             && view.find_fast(key, row.words(&view.source)).is_some()
         {
             return Ok(true);
@@ -229,7 +282,11 @@ impl Lookup {
                 Ok(Known::Absent) if self.is_last(&view)? => return Ok(None),
                 Ok(Known::Absent) => {}
                 Ok(Known::Nothing) => backoff.spin(),
-                Err(generation) => self.open_generation(&view, generation)?,
+                Err(generation) => {
+                    let next = view.at_generation(generation);
+                    drop(view);
+                    self.view.store(Arc::new(next));
+                }
             }
         }
         Err(self.view.load().source.outrun(ROW_PASSES))
@@ -250,15 +307,20 @@ impl Lookup {
     ) -> Result<u64> {
         for _ in 0..PASSES {
             let view = self.current()?;
-            let (source, mut many) = (&view.source, ManyRows::new(&view.source, keys.len()));
+            let (source, mut many) =
+                (Arc::clone(&view.source), ManyRows::new(&view.source, keys.len()));
             let version = match many.look_up(&view, keys)? {
                 Ok(version) if self.is_last(&view)? => version,
                 Ok(_) => continue,
                 Err(generation) => {
-                    self.open_generation(&view, generation)?;
+                    let next = view.at_generation(generation);
+                    drop(view);
+                    self.view.store(Arc::new(next));
                     continue;
                 }
             };
+            // `visit` may take any time, and may look up keys itself.
+            drop(view);
             let mut words = vec![0; source.schema().row_words()];
             for index in 0..keys.len() {
                 let row = match many.row(index) {
@@ -278,7 +340,7 @@ impl Lookup {
     /// Copies the row of a key as of the last commit into `row`, if it is still at `place`;
     /// otherwise looks the key up again, and updates `place`. Returns false if the key has no
     /// row.
-    #[inline]
+    #[inline(never)]
     pub(super) fn read<B: RowBuffer + ?Sized>(
         &self,
         place: &mut Place,
@@ -286,7 +348,7 @@ impl Lookup {
         row: &mut B,
     ) -> Result<bool> {
         let source = &place.source;
-        if source.is_running()
+        if Source::is_running(source.region().words())
             && source.conversion().is_none()
             && source.read_fast(place.slot, key, row.words(source))
         {
@@ -313,6 +375,7 @@ impl Lookup {
             // The table was removed: its last rows stay readable.
             None => Ok(view),
             Some(source) => {
+                drop(view);
                 self.move_to(Arc::new(source));
                 Ok(self.view.load())
             }
@@ -345,30 +408,6 @@ impl Lookup {
             }
             None => Err(region.corrupt("its publisher state is unknown".to_owned())),
         }
-    }
-
-    /// Replaces `view` with one of the current generation of the index. `named` is the number that
-    /// the region names.
-    #[cold]
-    fn open_generation(&self, view: &View, mut named: u64) -> Result<()> {
-        let region = view.source.region();
-        let (owner, trust_root) = trusted_users(view.source.owner());
-        let mut opened = Ok(None);
-        for _ in 0..OPEN_TRIES {
-            opened = ReaderIndex::open(region, named, owner, trust_root);
-            let current = generation(region.words());
-            if matches!(opened, Ok(Some(_))) || current == named {
-                break;
-            }
-            named = current;
-        }
-        let index = opened.unwrap_or_else(|error| {
-            tracing::warn!("lookups search row by row: {error}");
-            None
-        });
-        let source = Arc::clone(&view.source);
-        self.view.store(Arc::new(View { source, generation: named, index }));
-        Ok(())
     }
 }
 

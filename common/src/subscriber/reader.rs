@@ -28,6 +28,8 @@ pub(super) struct LastSeen {
     lookup: Lookup,
     /// The region that waits observe.
     source: Arc<Source>,
+    /// Number of words of all rows, if the reader expects a schema.
+    expected_words: Option<usize>,
     version: u64,
     changed: bool,
     schema_changed: bool,
@@ -37,7 +39,8 @@ impl LastSeen {
     pub(super) fn new(source: Arc<Source>) -> Self {
         let version = source.region().word(header::COMMIT);
         let lookup = Lookup::following(Arc::clone(&source));
-        Self { lookup, source, version, changed: false, schema_changed: false }
+        let expected_words = source.expected_words();
+        Self { lookup, source, expected_words, version, changed: false, schema_changed: false }
     }
 }
 
@@ -136,10 +139,16 @@ impl<R: Row> Reader<R> {
     /// of `R`, and for a successor region
     /// [`Error::SchemaMismatch`](crate::Error::SchemaMismatch) and
     /// [`Error::LayoutMismatch`](crate::Error::LayoutMismatch).
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, key: &R::Key) -> Result<Option<R>> {
         let lookup = self.inner.lookup();
-        read_row(|words| key.with_bytes(|key| lookup.get(key, words)))
+        let mut row = R::zeroed();
+        if let (Some(word), Some(words)) = (word_of(key), words_of(&mut row))
+            && lookup.get_fast(word, words)
+        {
+            return Ok(Some(row));
+        }
+        read_row(|words| key.with_bytes(|key| lookup.get_after_fast(key, words)))
     }
 
     /// Returns true if the key has a row.
@@ -284,15 +293,25 @@ impl<R: Row> AsMut<UntypedReader> for Reader<R> {
     }
 }
 
-/// Calls `read` with memory for a row of `R`, and returns the row if `read` returns true.
+/// Returns a key of 8 bytes as a word.
 #[inline(always)]
+pub(super) fn word_of(key: &impl Key) -> Option<u64> {
+    key.with_bytes(|bytes| bytes.try_into().ok().map(u64::from_ne_bytes))
+}
+
+/// Returns the words of a row, unless it is not a whole number of words or not aligned to words.
+#[inline(always)]
+pub(super) fn words_of<R: Row>(row: &mut R) -> Option<&mut [u64]> {
+    bytemuck::try_cast_slice_mut(std::slice::from_mut(row)).ok()
+}
+
+/// Calls `read` with memory for a row of `R`, and returns the row if `read` returns true.
+#[inline(never)]
 pub(super) fn read_row<R: Row>(read: impl FnOnce(&mut [u64]) -> Result<bool>) -> Result<Option<R>> {
     let mut row = R::zeroed();
-    // Read the row into its place: moving a value of this size costs more than reading it.
-    if let Ok(words) = bytemuck::try_cast_slice_mut(std::slice::from_mut(&mut row)) {
-        return if read(words)? { Ok(Some(row)) } else { Ok(None) };
+    if let Some(words) = words_of(&mut row) {
+        return Ok(read(words)?.then_some(row));
     }
-    // `R` is not a whole number of words or not aligned to words: copy through a buffer.
     let mut words = vec![0; size_of::<R>().div_ceil(8)];
     Ok(read(&mut words)?.then(|| row_of(&words)))
 }
@@ -326,6 +345,12 @@ impl<R: Row> Entry<'_, R> {
     #[inline]
     pub fn read(&mut self) -> Result<Option<R>> {
         let Self { lookup, place, key } = self;
+        let mut row = R::zeroed();
+        if let (Some(word), Some(words)) = (word_of(key), words_of(&mut row))
+            && place.read_fast(word, words)
+        {
+            return Ok(Some(row));
+        }
         read_row(|words| key.with_bytes(|key| lookup.read(place, key, words)))
     }
 
@@ -407,10 +432,26 @@ impl UntypedReader {
     /// # Errors
     /// [`Error::WrongLength`] if `row` does not have [`Schema::row_words`] words. The errors of
     /// [`Reader::get`].
-    #[inline]
+    #[inline(always)]
     pub fn get_into(&self, key: &[u8], row: &mut [u64]) -> Result<bool> {
-        if self.follow.content().source.expects_words(row.len()) {
-            return self.lookup().get(key, row);
+        if self.expects_words(row.len())
+            && let Some(word) = word_of(&KeyBytes(key))
+            && self.lookup().get_fast(word, row)
+        {
+            return Ok(true);
+        }
+        self.get_into_after_fast(key, row)
+    }
+
+    #[inline(always)]
+    fn expects_words(&self, words: usize) -> bool {
+        self.follow.content().expected_words == Some(words)
+    }
+
+    #[inline(never)]
+    fn get_into_after_fast(&self, key: &[u8], row: &mut [u64]) -> Result<bool> {
+        if self.expects_words(row.len()) {
+            return self.lookup().get_after_fast(key, row);
         }
         let mut found = None::<RowBuf>;
         let exists = self.lookup().find(key, &mut found)?.is_some();

@@ -16,7 +16,8 @@ use crate::protocol::journal::Cursor;
 use crate::protocol::layout::{State, header};
 use crate::protocol::read::read_fast;
 use crate::protocol::stream::for_each_row;
-use crate::protocol::words::set_bits;
+use crate::protocol::sync::Ordering;
+use crate::protocol::words::{ReadOnlyWord, set_bits};
 use crate::region::ReaderRegion;
 use crate::region::object::{TableName, no_memory, trusted_users};
 use crate::row::schema::{Conversion, Schema};
@@ -41,6 +42,8 @@ pub(super) struct Source {
     conversion: Option<Conversion>,
     /// Result of [`Schema::key_word`] for the schema of the region.
     key_word: Option<usize>,
+    /// The same if rows of the region need no conversion, and otherwise `None`.
+    own_key_word: Option<usize>,
     /// Size of a key of the region, in bytes.
     key_size: usize,
 }
@@ -67,7 +70,8 @@ impl Source {
             }
         };
         let (key_word, key_size) = (region.schema().key_word(), region.schema().key_size());
-        Ok(Self { name, owner, region, expected, conversion, key_word, key_size })
+        let own_key_word = key_word.filter(|_| conversion.is_none());
+        Ok(Self { name, owner, region, expected, conversion, key_word, own_key_word, key_size })
     }
 
     /// Opens the region that has the table's name now. Returns `None` if no region has it.
@@ -102,11 +106,10 @@ impl Source {
         self.expected.as_ref().unwrap_or(self.region.schema())
     }
 
-    /// Returns true if the reader expects a schema whose rows have this number of words, also in
-    /// later regions.
-    #[inline]
-    pub(super) fn expects_words(&self, words: usize) -> bool {
-        self.expected.as_ref().is_some_and(|schema| schema.row_words() == words)
+    /// Returns the number of words of all rows, also in later regions, if the reader expects a
+    /// schema.
+    pub(super) fn expected_words(&self) -> Option<usize> {
+        self.expected.as_ref().map(|schema| schema.row_words())
     }
 
     /// Returns a key of the reader's schema as a key of the region; `None` if no row of the region
@@ -156,19 +159,44 @@ impl Source {
         }
     }
 
-    /// Returns true if the publisher has neither closed nor replaced the region.
+    /// Returns true if the publisher has neither closed nor replaced the region of these words.
+    #[inline(always)]
+    pub(super) fn is_running(words: &[ReadOnlyWord]) -> bool {
+        words[header::STATE].load(Ordering::Relaxed) == State::Running as u64
+    }
+
+    /// Returns true if keys of the region are one word and its rows need no conversion.
     #[inline]
-    pub(super) fn is_running(&self) -> bool {
-        self.region.word(header::STATE) == State::Running as u64
+    pub(super) fn has_own_word_keys(&self) -> bool {
+        self.own_key_word.is_some()
+    }
+
+    /// Copies the row at `slot` as of the last commit into `row`, and returns true if it has this key
+    /// of one word. Returns false also in each unusual case. `words` are those of the region.
+    #[inline(always)]
+    pub(super) fn read_by_word(
+        &self,
+        words: &[ReadOnlyWord],
+        slot: usize,
+        key: u64,
+        row: &mut [u64],
+    ) -> bool {
+        let Some(at) = self.own_key_word else {
+            return false;
+        };
+        let is_match = |words: &[ReadOnlyWord]| {
+            words.get(at).is_some_and(|word| word.load(Ordering::Relaxed) == key)
+        };
+        read_fast(words, self.region.geometry(), slot, row, is_match) && self.region.is_whole()
     }
 
     /// Copies the row at `slot` as of the last commit into `row`, and returns true if it has this
     /// key of the region. Returns false also in each unusual case. The region needs no conversion.
-    #[inline]
+    #[inline(never)]
     pub(super) fn read_fast(&self, slot: usize, key: &[u8], row: &mut [u64]) -> bool {
-        read_fast(self.region.words(), self.region.geometry(), slot, row)
+        read_fast(self.region.words(), self.region.geometry(), slot, row, |_| true)
             && self.is_key_of(key, row)
-            && self.region.check_whole().is_ok()
+            && self.region.is_whole()
     }
 
     /// Converts a row of the region.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::changes::{Changes, typed_row};
 use super::event_set::Interrupter;
 use super::liveness::PublisherState;
-use super::reader::read_row;
+use super::reader::{read_row, word_of, words_of};
 use super::untyped::UntypedSubscriber;
 use crate::error::Result;
 use crate::row::{Key, Row};
@@ -154,6 +154,12 @@ impl<R: Row> Subscriber<R> {
     #[inline]
     pub fn latest(&self, key: &R::Key) -> Result<Option<R>> {
         let copy = self.inner.local_copy();
+        let mut row = R::zeroed();
+        if let (Some(word), Some(words)) = (word_of(key), words_of(&mut row))
+            && copy.latest_fast(word, words)
+        {
+            return Ok(Some(row));
+        }
         read_row(|words| key.with_bytes(|key| copy.latest(key, words)))
     }
 

@@ -80,7 +80,7 @@ impl Indexed {
             let version = last_commit(self.memory.words());
             let current = generation(self.memory.words()) as usize;
             let index = KeyIndex::new(read_only(&self.generations[current]), self.geometry);
-            let (index, mut row) = (index.unwrap(), [0]);
+            let mut row = [0];
             let is_key = |row: &[u64]| row[0] >> 32 == key;
             match index.find(&self.memory.table(), version, HASH, &mut row, is_key) {
                 Ok(Some(_)) => return Some((version, Some(row[0] & 0xffff_ffff))),

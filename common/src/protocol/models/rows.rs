@@ -71,7 +71,7 @@ fn fast_read_returns_the_row_of_a_commit_during_the_read_or_nothing() {
     check("fast read", 4, |outcomes| {
         let read = |memory: &Memory| {
             let (before, mut row) = (memory.committed(), [0]);
-            let found = read_fast(memory.words(), &memory.geometry, 0, &mut row);
+            let found = read_fast(memory.words(), &memory.geometry, 0, &mut row, |_| true);
             (before, found.then_some(row[0]), last_commit(memory.words()))
         };
         let (before, row, after) = against(&Memory::at_version_two(1), read, commit_twice);
