@@ -160,6 +160,8 @@ mod index;
 #[cfg(any(feature = "internals", loom))]
 #[doc(hidden)]
 pub mod internals;
+#[cfg(not(loom))]
+mod membarrier;
 mod memory;
 mod protocol;
 #[cfg(not(loom))]

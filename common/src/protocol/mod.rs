@@ -19,10 +19,12 @@
 //! - [`key_index`]: finds the slot of a key in shared memory.
 //! - [`park`](mod@park): the handshake between a subscriber that parks and a publisher.
 //! - [`interval`]: an interval of addresses that a signal handler reads.
+//! - [`hazard`]: keeps a mapping while threads use it.
 //! - [`layout`], [`sync`], [`words`]: the byte map, the named atomics, slices of words.
 
 pub mod catch_up;
 pub mod commit;
+pub mod hazard;
 pub mod interval;
 pub mod journal;
 pub mod key_index;

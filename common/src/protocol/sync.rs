@@ -128,6 +128,19 @@ points! {
     RecheckInterval,
     /// The second load of the sequence number itself.
     RecheckSequence,
+    /// Light fence between storing a hazard and the second load of the value; partner
+    /// [`Point::FindHazards`].
+    Protect,
+    /// The second load of the value itself.
+    RecheckValue,
+    /// Heavy fence between replacing a value and loading the hazards; partner [`Point::Protect`].
+    FindHazards,
+    /// Release store of a value; partner: the second load of the value.
+    PublishValue,
+    /// Release store that clears a hazard; partner [`Point::SeeClearedHazard`].
+    ClearHazard,
+    /// Acquire load of a hazard; partner [`Point::ClearHazard`].
+    SeeClearedHazard,
 }
 
 /// Executes a fence of the protocol.
@@ -139,6 +152,28 @@ pub fn fence(point: Point, ordering: Ordering) {
         #[cfg(not(loom))]
         std::sync::atomic::fence(ordering);
     }
+}
+
+/// Executes a SeqCst fence with regard to [`heavy_fence`].
+#[inline(always)]
+pub fn light_fence(point: Point) {
+    #[cfg(loom)]
+    fence(point, Ordering::SeqCst);
+    #[cfg(not(loom))]
+    if applies(point) {
+        crate::membarrier::light();
+    }
+}
+
+/// Executes a SeqCst fence with regard to [`light_fence`]. Returns false if that is impossible.
+pub fn heavy_fence(point: Point) -> bool {
+    #[cfg(loom)]
+    fence(point, Ordering::SeqCst);
+    #[cfg(not(loom))]
+    if applies(point) {
+        return crate::membarrier::heavy();
+    }
+    true
 }
 
 /// Returns `ordering`, or Relaxed if `point` is the model's mutant.

@@ -12,9 +12,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::{ArcSwap, Guard};
 use crossbeam_utils::Backoff;
 
+use super::shared::{Loaded, Shared};
 use super::source::{PASSES, Source};
 use crate::clock::monotonic_ns;
 use crate::error::Result;
@@ -50,7 +50,7 @@ pub(super) struct View {
 
 /// The table that lookups read. It can be shared by threads.
 pub(super) struct Lookup {
-    view: ArcSwap<View>,
+    view: Shared<View>,
     /// True if lookups move to a successor region.
     follows: bool,
     /// Time of the last check of a closed table, in ns of CLOCK_MONOTONIC.
@@ -199,23 +199,21 @@ impl Lookup {
     /// Returns the lookups in one region.
     pub(super) fn pinned(source: Arc<Source>) -> Self {
         let view = View { source, generation: 0, index: None };
-        Self {
-            view: ArcSwap::from_pointee(view),
-            follows: false,
-            checked_ns: AtomicU64::new(monotonic_ns()),
-        }
+        Self { view: Shared::new(view), follows: false, checked_ns: AtomicU64::new(monotonic_ns()) }
     }
 
     /// Moves to a region that has taken the table's name.
     pub(super) fn move_to(&self, source: Arc<Source>) {
-        self.view.store(Arc::new(View { source, generation: 0, index: None }));
+        self.view.store(View { source, generation: 0, index: None });
     }
 
     /// Copies the row of a key of one word as of the last commit into `row`, in the usual case.
     /// Returns false in each unusual case; [`get_after_fast`](Self::get_after_fast) handles them.
     #[inline(always)]
     pub(super) fn get_fast(&self, key: u64, row: &mut [u64]) -> bool {
-        let view = self.view.load();
+        let Some(view) = self.view.protect() else {
+            return false;
+        };
         let Some(index) = &view.index else {
             return false;
         };
@@ -285,7 +283,7 @@ impl Lookup {
                 Err(generation) => {
                     let next = view.at_generation(generation);
                     drop(view);
-                    self.view.store(Arc::new(next));
+                    self.view.store(next);
                 }
             }
         }
@@ -315,7 +313,7 @@ impl Lookup {
                 Err(generation) => {
                     let next = view.at_generation(generation);
                     drop(view);
-                    self.view.store(Arc::new(next));
+                    self.view.store(next);
                     continue;
                 }
             };
@@ -366,7 +364,7 @@ impl Lookup {
         self.current().map(|view| Arc::clone(&view.source))
     }
 
-    fn current(&self) -> Result<Guard<Arc<View>>> {
+    fn current(&self) -> Result<Loaded<'_, View>> {
         let view = self.view.load();
         if self.is_current(&view)? {
             return Ok(view);

@@ -24,6 +24,7 @@ mod liveness;
 mod lookup;
 mod parking;
 mod reader;
+mod shared;
 mod slot_changes;
 mod snapshot;
 mod source;

@@ -8,6 +8,7 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p common --lib --release models`
 
+mod hazard;
 mod interval;
 mod journal;
 mod key_index;
@@ -86,6 +87,17 @@ const MUTANTS: &[(&str, &[Point])] = &[
             Point::RecheckSequence,
         ],
     ),
+    (
+        "hazard",
+        &[
+            Point::Protect,
+            Point::RecheckValue,
+            Point::FindHazards,
+            Point::ClearHazard,
+            Point::SeeClearedHazard,
+        ],
+    ),
+    ("published value", &[Point::PublishValue]),
     ("signed record", &[Point::WriteRecord, Point::SeeNonce, Point::MarkReady, Point::SeeReady]),
     ("acknowledgement", &[Point::Acknowledge, Point::SeeAcknowledgement]),
     ("park and takeover", &[Point::Park, Point::ParkLook]),
