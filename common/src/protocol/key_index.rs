@@ -146,7 +146,7 @@ impl<'m> KeyIndex<'m> {
     }
 
     /// Returns the first `Some` that `visit` yields for a slot whose entry has bits of this hash.
-    #[inline]
+    #[inline(always)]
     pub fn search<T>(&self, hash: u64, mut visit: impl FnMut(usize) -> Option<T>) -> Option<T> {
         let mut position = self.geometry.home(hash);
         // Only a damaged index has no free entry.

@@ -78,12 +78,14 @@ pub fn read_fast(
     let (block, place) = (geometry.tags(slot - slot % BLOCK_ROWS), slot % BLOCK_ROWS);
     let first_copy = block + 2 * BLOCK_ROWS + place * row.len();
     let from_first_to_second = BLOCK_ROWS * row.len();
-    let both = first_copy..first_copy + from_first_to_second + row.len();
-    let (Some([first_tag, second_tag]), Some(both)) =
-        (words.get(block + 2 * place..).and_then(<[_]>::first_chunk), words.get(both))
-    else {
+    let Some(both) = words.get(first_copy..).and_then(|words| {
+        // From the first copy to the end of the second one.
+        words.get(..from_first_to_second + row.len())
+    }) else {
         return false;
     };
+    // The tags precede the copies, so they exist.
+    let (first_tag, second_tag) = (&words[block + 2 * place], &words[block + 2 * place + 1]);
     let (first_copy, second_copy) = (&both[..row.len()], &both[from_first_to_second..]);
     // The tags select the copy. If they are not in the cache, the copies are probably not either.
     // Fetching all of them at the same time takes half as long.

@@ -95,7 +95,7 @@ impl Mapping {
     /// Panics if the words are beyond the mapping.
     #[inline(always)]
     pub fn words(&self, words: usize) -> &[ReadOnlyWord] {
-        assert!(words <= self.words, "{words} words of a mapping of {}", self.words);
+        assert!(words <= self.words, "more words than the mapping has");
         // SAFETY: the mapping is at least `self.words * 8` bytes long, is page-aligned and lives as
         // long as `self`, whose borrow the slice carries. Other processes write to the memory, but
         // this process accesses it only through atomics, by this slice and that of

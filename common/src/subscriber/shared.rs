@@ -94,15 +94,22 @@ impl<T> Shared<T> {
     /// Returns the current value.
     #[inline]
     pub(super) fn load(&self) -> Loaded<'_, T> {
-        // A thread that is ending claims no hazard any more.
-        let _unclaimed = CLAIM.try_with(|_| ());
         match self.protect() {
             Some(protected) => Loaded::Protected(protected),
-            None => {
-                let values = self.values.read().unwrap_or_else(PoisonError::into_inner);
-                Loaded::Counted(Arc::clone(&values.current))
-            }
+            None => self.load_after_claim(),
         }
+    }
+
+    /// Loads the current value after an attempt to claim a hazard.
+    #[cold]
+    fn load_after_claim(&self) -> Loaded<'_, T> {
+        // A thread that is ending claims no hazard any more.
+        let _unclaimed = CLAIM.try_with(|_| ());
+        if let Some(protected) = self.protect() {
+            return Loaded::Protected(protected);
+        }
+        let values = self.values.read().unwrap_or_else(PoisonError::into_inner);
+        Loaded::Counted(Arc::clone(&values.current))
     }
 
     /// Replaces the value. A value that this thread still uses is kept until the next call.
