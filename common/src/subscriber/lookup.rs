@@ -364,20 +364,25 @@ impl Lookup {
         self.current().map(|view| Arc::clone(&view.source))
     }
 
+    /// Returns a view of a region that is current, and moves to that region before.
     fn current(&self) -> Result<Loaded<'_, View>> {
-        let view = self.view.load();
-        if self.is_current(&view)? {
-            return Ok(view);
-        }
-        match view.source.reopen()? {
-            // The table was removed: its last rows stay readable.
-            None => Ok(view),
-            Some(source) => {
-                drop(view);
-                self.move_to(Arc::new(source));
-                Ok(self.view.load())
+        for _ in 0..PASSES {
+            let view = self.view.load();
+            if self.is_current(&view)? {
+                return Ok(view);
+            }
+            match view.source.reopen()? {
+                // The table was removed: its last rows stay readable.
+                None => return Ok(view),
+                // Another thread may have opened an earlier region and store it only now, so the
+                // view is checked again.
+                Some(source) => {
+                    drop(view);
+                    self.move_to(Arc::new(source));
+                }
             }
         }
+        Err(self.view.load().source.outrun(PASSES))
     }
 
     /// Returns true if the region of a view is current, or if no region has taken its name, as far

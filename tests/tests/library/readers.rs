@@ -297,6 +297,49 @@ fn reader_follows_takeovers_and_successor_regions() {
     publisher.close().unwrap();
 }
 
+/// Each region is mapped until no thread uses it, and not until the reader is dropped.
+#[test]
+fn reader_shared_by_threads_follows_successor_regions_and_unmaps_the_former_ones() {
+    const THREADS: usize = 4;
+    const SUCCESSORS: usize = 40;
+    let table = Table::new("reader-shared");
+    let open = |number: usize| Publisher::<Item>::builder(table.name()).capacity(1000 * number);
+    let mut publisher = open(1).open().unwrap();
+    commit(&mut publisher, &[Item::new((0, 0), 0)], &[]);
+    let reader = Reader::<Item>::open(table.name()).unwrap();
+    let (reader, end) = (&reader, &AtomicBool::new(false));
+    let publisher = std::thread::scope(|scope| {
+        let running = SetOnDrop(end);
+        for _ in 0..THREADS {
+            scope.spawn(move || {
+                let mut last = 0;
+                while !end.load(Ordering::Relaxed) {
+                    let row = reader.get(&(0, 0)).unwrap().expect("it is always live");
+                    assert!(row.value >= last, "{} after {last}", row.value);
+                    assert_eq!(reader.get(&(1, 1)).unwrap(), None);
+                    last = row.value;
+                }
+            });
+        }
+        for number in 1..=SUCCESSORS {
+            drop(publisher);
+            publisher = open(1 + number).open().unwrap();
+            commit(&mut publisher, &[Item::new((0, 0), number as u64)], &[]);
+            let found = reader.get(&(0, 0)).unwrap().unwrap();
+            assert_eq!(found.value, number as u64);
+        }
+        drop(running);
+        publisher
+    });
+    // The publisher's mapping, the one that waits would use, the current one, and at most one for
+    // each thread that was suspended while it used a former one.
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let object = format!("/tablecast.table.{}", table.name());
+    let mapped = maps.lines().filter(|line| line.contains(&object)).count();
+    assert!((2..=3 + THREADS + 1).contains(&mapped), "{mapped} mappings of the table");
+    publisher.close().unwrap();
+}
+
 #[test]
 fn untyped_reader_follows_a_new_schema() {
     let table = Table::new("reader-schema");
