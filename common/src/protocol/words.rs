@@ -122,7 +122,8 @@ pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
     if lines > 0 {
         let copied = from.len() / LINE_WORDS * LINE_WORDS;
         if lines > LINES_AHEAD {
-            copy_many_lines(&from[..copied], &mut to[..copied]);
+            // SAFETY: the source is aligned, as `vector_lines` has found.
+            unsafe { copy_many_lines(&from[..copied], &mut to[..copied]) };
         } else {
             for at in (0..copied).step_by(LINE_WORDS) {
                 // SAFETY: both slices have at least `copied` words, and the source is aligned. The
@@ -139,10 +140,13 @@ pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
     load_words(from, to);
 }
 
-/// Copies whole lines with a prefetch of those that follow. `from` is aligned to 16 bytes.
+/// Copies whole lines, at least one, with a prefetch of those that follow.
+///
+/// # Safety
+/// `from` is aligned to 16 bytes.
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 #[inline(never)]
-fn copy_many_lines(from: &[ReadOnlyWord], to: &mut [u64]) {
+unsafe fn copy_many_lines(from: &[ReadOnlyWord], to: &mut [u64]) {
     let lines = from.len().min(to.len()) / LINE_WORDS;
     let (from, to) = (from.as_ptr(), to.as_mut_ptr());
     // SAFETY: both slices have so many lines. The reads are relaxed atomic loads, see `copy_words`.
