@@ -135,6 +135,10 @@ fn failed_table_is_published_again_and_does_not_affect_the_others() {
     let url = super::metrics::scrape::url(&mut process);
     config.has_rows(&[0, 1], 1, &mut process);
     let damage = || {
+        // The other objects are then left behind.
+        config.tables[0].remember();
+        let region_id = common::inspect(config.name(0), None).unwrap().region_id;
+        config.tables[0].remember_indexes(region_id);
         let region = format!("/dev/shm/tablecast.table.{}", config.name(0));
         fs::File::options().write(true).open(region).unwrap().set_len(0).unwrap();
     };
