@@ -74,7 +74,7 @@ pub enum Error {
 
     /// `update` or `delete` of a key that does not exist.
     #[error(
-        "key not found: {key} in table {table:?}: no row has this key; use insert or upsert to add a row"
+        "key not found: {key} in table {table:?}: no row has this key; check it, or use insert or upsert to add a row"
     )]
     KeyMissing {
         /// Name of the table.

@@ -1,8 +1,11 @@
 //! Compares `tablecast_reader_get`, called from C through the shared library, with `Reader::get` in
 //! Rust: `cargo bench -p tablecast-c`.
 //!
-//! Both loops look up the same keys in the same table and process, and take turns. Each sample is
+//! The loops look up the same keys in the same table and process, and take turns. Each sample is
 //! the mean of a batch, because a lookup is shorter than reading a clock. The table is at rest.
+//!
+//! `UntypedReader::get_into` is measured too: it is what the C function calls, and knows the row
+//! only at run time.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_char, c_int, c_void};
@@ -12,7 +15,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use bytemuck::{Pod, Zeroable};
-use common::{Publisher, Reader, Row, Text};
+use common::{Publisher, Reader, Row, Schema, Text, UntypedReader};
 
 /// Numbers of rows: one table fits into a near cache, the other does not.
 const ROWS: [u64; 2] = [1_000, 100_000];
@@ -114,8 +117,23 @@ fn get_in_rust(reader: &Reader<Wide>, first: u64, rows: u64) -> i64 {
     begun.elapsed().as_nanos() as i64
 }
 
-/// Returns the times in Rust and in C.
-fn measure(in_c: &Loop, rows: u64) -> [Times; 2] {
+/// Does what [`get_in_rust`] does, without knowing the row at compile time.
+#[inline(never)]
+fn get_untyped(reader: &UntypedReader, first: u64, rows: u64) -> i64 {
+    let begun = Instant::now();
+    let (mut key, mut sum, mut row) = (first, 0, [0; 8]);
+    for _ in 0..BATCH {
+        key = (key + STRIDE) % rows;
+        let found = reader.get_into(black_box(&key.to_ne_bytes()), black_box(&mut row));
+        assert!(found.expect("nobody writes"), "every key exists");
+        sum += black_box(row)[1];
+    }
+    assert_eq!(sum, BATCH);
+    begun.elapsed().as_nanos() as i64
+}
+
+/// Returns the times in Rust, in Rust without a row type, and in C.
+fn measure(in_c: &Loop, rows: u64) -> [Times; 3] {
     let name = format!("bench-c-{rows}-{}", std::process::id());
     let builder = Publisher::<Wide>::builder(&name).capacity(rows as usize);
     let mut publisher = builder.open().expect("a new table");
@@ -125,30 +143,29 @@ fn measure(in_c: &Loop, rows: u64) -> [Times; 2] {
     }
     tx.commit().expect("room");
     let reader = Reader::<Wide>::open(&name).expect("it is published");
+    let schema = Schema::parse("key:u64,version:u64,rest:text(48)", None).expect("a schema");
+    let untyped = UntypedReader::builder(&name).schema(schema).open().expect("it is published");
     let table = CString::new(name).expect("no NUL");
     // SAFETY: the functions of `get.c` are called by one thread, and `open` first.
     assert_eq!(unsafe { (in_c.open)(table.as_ptr()) }, 0);
-    let mut times = [Vec::new(), Vec::new()];
+    let mut times = [const { Vec::new() }; 3];
     // The first batches open the key index, touch its pages, and are dropped.
     let warm_up = 2 * rows.div_ceil(BATCH) as usize;
     for sample in 0..warm_up + SAMPLES {
-        // The two take turns at being the first, and look up other keys, so that neither finds the
-        // rows of the other in a cache.
-        let first = |batch: usize| batch as u64 * BATCH * STRIDE % rows;
-        let (one, other) = (first(2 * sample), first(2 * sample + 1));
-        // SAFETY: as above.
-        let get_in_c = |first| unsafe { (in_c.get)(first, STRIDE, rows, BATCH) };
-        let pair = if sample % 4 < 2 {
-            let rust = get_in_rust(&reader, one, rows);
-            [rust, get_in_c(other)]
-        } else {
-            let c = get_in_c(one);
-            [get_in_rust(&reader, other, rows), c]
-        };
-        assert!(pair[1] > 0, "a lookup in C failed");
-        if sample >= warm_up {
-            for (times, time) in times.iter_mut().zip(pair) {
-                times.push(time as f64 / BATCH as f64);
+        // The loops take turns at being the first, and look up other keys, so that none finds the
+        // rows of another in a cache.
+        for turn in 0..3 {
+            let which = (sample + turn) % 3;
+            let first = (3 * sample + turn) as u64 * BATCH * STRIDE % rows;
+            let time = match which {
+                0 => get_in_rust(&reader, first, rows),
+                1 => get_untyped(&untyped, first, rows),
+                // SAFETY: as above.
+                _ => unsafe { (in_c.get)(first, STRIDE, rows, BATCH) },
+            };
+            assert!(time > 0, "a lookup in C failed");
+            if sample >= warm_up {
+                times[which].push(time as f64 / BATCH as f64);
             }
         }
     }
@@ -166,11 +183,18 @@ fn main() {
     let in_c = Loop::load(folder.path());
     println!("one lookup of a row of 64 bytes, in ns (median and p99 of {SAMPLES} batches)");
     for rows in ROWS {
-        let [rust, c] = measure(&in_c, rows);
-        for (name, times) in [("Reader::get", &rust), ("tablecast_reader_get", &c)] {
+        let [rust, untyped, c] = measure(&in_c, rows);
+        for (name, times) in [
+            ("Reader::get", &rust),
+            ("UntypedReader::get_into", &untyped),
+            ("tablecast_reader_get", &c),
+        ] {
             let (median, high) = (times.quantile(0.5), times.quantile(0.99));
-            println!("{rows:>7} rows  {name:<20} {median:>7.1} {high:>7.1}");
+            println!("{rows:>7} rows  {name:<23} {median:>7.1} {high:>7.1}");
         }
-        println!("{rows:>7} rows  ratio of medians {:>11.2}", c.quantile(0.5) / rust.quantile(0.5));
+        for (name, other) in [("Reader::get", rust), ("UntypedReader::get_into", untyped)] {
+            let ratio = c.quantile(0.5) / other.quantile(0.5);
+            println!("{rows:>7} rows  C : {name:<23} {ratio:>7.2}");
+        }
     }
 }

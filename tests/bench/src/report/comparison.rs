@@ -76,18 +76,6 @@ pub const GROUPS: &[Group] = &[
         case: "read-random",
         pick: MEDIAN,
         ways: [
-            Some(("latest", "`latest`")),
-            None,
-            None,
-            Some(("LMDB get", "")),
-            Some(("a random load of 64 bytes", "random load")),
-        ],
-    },
-    Group {
-        what: "the same without a copy of the table",
-        case: "read-random",
-        pick: MEDIAN,
-        ways: [
             Some(("Reader::get", "`Reader::get`")),
             None,
             None,
