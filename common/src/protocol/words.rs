@@ -149,11 +149,12 @@ pub fn copy_words(from: &[ReadOnlyWord], to: &mut [u64]) {
 unsafe fn copy_many_lines(from: &[ReadOnlyWord], to: &mut [u64]) {
     let lines = from.len().min(to.len()) / LINE_WORDS;
     let (from, to) = (from.as_ptr(), to.as_mut_ptr());
-    // SAFETY: both slices have so many lines. The reads are relaxed atomic loads, see `copy_words`.
+    // SAFETY: both slices have at least `lines` lines. The reads are relaxed atomic loads, see `copy_words`.
     // `&mut` excludes other accesses to the destination.
     unsafe { move_vectors!("prefetcht0 [{from} + 512]", "movdqa", from, "movdqu", to, lines) }
 }
 
+/// Copies words one by one; `from` may be longer than `to`.
 #[inline(always)]
 fn load_words(from: &[ReadOnlyWord], to: &mut [u64]) {
     for (to, from) in to.iter_mut().zip(from) {
@@ -170,7 +171,8 @@ fn load_words(from: &[ReadOnlyWord], to: &mut [u64]) {
 ///
 /// # Panics
 /// If the copies are shorter than `to`, or if `to` does not hold whole rows.
-#[inline]
+// Not inlined: the loop of the caller would lose its registers to the vectors.
+#[inline(never)]
 pub fn copy_rows(copies: [&[ReadOnlyWord]; 2], second: u64, row_words: usize, to: &mut [u64]) {
     let [first, other] = copies.map(|copy| &copy[..to.len()]);
     assert!(to.len().is_multiple_of(row_words), "whole rows");
@@ -179,7 +181,7 @@ pub fn copy_rows(copies: [&[ReadOnlyWord]; 2], second: u64, row_words: usize, to
     let is_mixed = second & all != 0 && second & all != all;
     let step = if is_mixed { row_words } else { to.len().max(1) };
     #[cfg(all(target_arch = "x86_64", not(loom)))]
-    if step >= VECTOR_WORDS && is_x86_feature_detected!("avx") {
+    if step >= VECTOR_WORDS && HAS_AVX.load(Ordering::Relaxed) {
         let (mut second, mut start) = (second, 0);
         while start < to.len() {
             let from = if second & 1 == 1 { other } else { first };
@@ -194,10 +196,7 @@ pub fn copy_rows(copies: [&[ReadOnlyWord]; 2], second: u64, row_words: usize, to
     }
     for (number, to) in to.chunks_mut(step).enumerate() {
         let from = if second >> number & 1 == 1 { other } else { first };
-        for (to, from) in to.iter_mut().zip(&from[number * step..]) {
-            // Relaxed: a read-only mapping allows no other load. The caller's fence orders it.
-            *to = from.load(Ordering::Relaxed);
-        }
+        load_words(&from[number * step..], to);
     }
 }
 
@@ -254,8 +253,8 @@ pub fn store_words(from: &[u64], to: &[AtomicU64]) {
     }
 }
 
-/// True if [`detect_vectors`] has found that aligned vector accesses are atomic. The macro of the
-/// standard library contains a call, around which a copy could not stay in registers.
+/// True if [`detect_vectors`] has found AVX, with which aligned accesses of 16 bytes are atomic. The
+/// macro of the standard library contains a call, around which a copy could not stay in registers.
 #[cfg(all(target_arch = "x86_64", not(loom)))]
 static HAS_AVX: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
@@ -388,6 +387,7 @@ mod tests {
 
     #[test]
     fn each_row_is_copied_from_the_copy_that_its_bit_selects() {
+        detect_vectors();
         let copies = [0, 1000]
             .map(|first| (first..first + 64 * 9 + 4).map(AtomicU64::new).collect::<Vec<_>>());
         for (row_words, rows, start) in
