@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     table::serve(args, hangups.map(Requests::Signals), &stop, &mut reports)
 }
 
-/// What the program reports about its table.
+/// The reports about the table: to the service manager, and as metrics.
 struct Reports {
     service: Service,
     /// The server for metrics, until the table is open.

@@ -4,7 +4,7 @@
 //! 1. A reader loads the value, stores it in its hazard, executes the light fence, and loads the
 //!    value again. If it is the same, the reader uses it until it clears the hazard.
 //! 2. A thread that replaced the value executes the heavy fence and loads all hazards. If none
-//!    holds the former value, no reader uses it, and none will.
+//!    holds the former value, no reader uses it, and no reader can start to use it.
 //!
 //! One of the two fences comes first (Dekker): either the reader's second load returns the new
 //! value, or the other thread finds the former one in the hazard. A value is an address, so a later

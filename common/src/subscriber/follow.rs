@@ -133,9 +133,9 @@ impl<C: Content> Follow<C> {
         self.settle(advanced)
     }
 
-    /// Updates the content to the last commit, or parks if there is no news. News do not make the
-    /// descriptor readable: the caller calls this again, or [`descriptor`](Self::descriptor), before
-    /// the next sleep.
+    /// Updates the content to the last commit, or parks if nothing is new. A result with news does
+    /// not make the descriptor readable: the caller calls this again, or
+    /// [`descriptor`](Self::descriptor), before the next sleep.
     pub(super) fn refresh_or_park(&mut self) -> Result<()> {
         self.interrupted = false;
         self.parking.set_armed(true);

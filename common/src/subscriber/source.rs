@@ -42,7 +42,7 @@ pub(super) struct Source {
     conversion: Option<Conversion>,
     /// Result of [`Schema::key_word`] for the schema of the region.
     key_word: Option<usize>,
-    /// The same if rows of the region need no conversion, and otherwise `None`.
+    /// The value of `key_word` if rows of the region need no conversion, and otherwise `None`.
     own_key_word: Option<usize>,
     /// Size of a key of the region, in bytes.
     key_size: usize,

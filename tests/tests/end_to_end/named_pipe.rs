@@ -41,7 +41,7 @@ fn scripts_write_lines_to_a_named_pipe_that_the_publisher_creates_and_removes() 
     assert!(Process::run(&mut other, 5).1.contains("another publisher reads it"));
     assert!(path.exists());
 
-    // The next publisher takes the pipe of one that was killed.
+    // A publisher takes the pipe that a killed publisher left.
     serving.signal(Signal::SIGKILL);
     serving.end();
     let mut serving = Process::start(&mut serve());

@@ -61,7 +61,7 @@ impl Config {
         run
     }
 
-    /// Waits until each of these tables has so many rows and is published by `process`.
+    /// Waits until each of these tables has `rows` rows and is published by `process`.
     fn has_rows(&self, indices: &[usize], rows: usize, process: &mut Process) {
         let has_rows = |index: &usize, pid: u32| {
             common::inspect(self.name(*index), None).is_ok_and(|table| {

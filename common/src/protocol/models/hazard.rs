@@ -13,7 +13,7 @@ use crate::protocol::sync::{AtomicU64, Ordering};
 struct Values {
     current: AtomicU64,
     hazards: [Hazard; 1],
-    /// What the values refer to: their numbers.
+    /// The memory that each value refers to, which holds the value's number.
     contents: [AtomicU64; 2],
     /// Accessed by the use of the value 1 and by its end, which must not be concurrent.
     first: UnsafeCell<()>,
