@@ -18,6 +18,8 @@ use crate::row::schema::Schema;
 const FREE: u32 = 0;
 /// Minimum number of entries.
 const LEAST: usize = 16;
+/// Maximum number of bits of an entry that repeat the low bits of its first position.
+const HOME_BITS: u32 = 6;
 /// Factor of the hash: an odd number with about as many zeros as ones.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -118,8 +120,10 @@ pub struct KeyIndex {
     /// Right shift from a hash to its first entry.
     shift: u32,
     /// Mask of the bits of an entry that hold its slot plus one. The other bits hold part of the
-    /// key's hash.
+    /// key's hash, of which the highest are the low bits of its first position.
     slots: u32,
+    /// Number of these low bits.
+    home_bits: u32,
     len: usize,
 }
 
@@ -144,10 +148,12 @@ impl KeyIndex {
     /// Returns an index of `size` entries. Entries use at least the bits of the mask `slots` for
     /// their slots.
     fn of_size(size: usize, slots: u32) -> Result<Self, NoMemory> {
+        let slots = slots | u32::try_from(size - 1).unwrap_or(u32::MAX);
         Ok(Self {
             words: AlignedWords::try_zeroed(size / 2)?,
             shift: 64 - size.trailing_zeros(),
-            slots: slots | u32::try_from(size - 1).unwrap_or(u32::MAX),
+            slots,
+            home_bits: HOME_BITS.min(size.trailing_zeros()).min(slots.leading_zeros()),
             len: 0,
         })
     }
@@ -218,6 +224,12 @@ impl KeyIndex {
             }
             free = self.after(free);
         }
+        // No entry between two free ones is further from its home than from the first of them. If
+        // that is near, the low bits of a home suffice to compute how far an entry is from it.
+        let near = 1 << self.home_bits;
+        let before_run = (1..near)
+            .map(|back| free.wrapping_sub(back) & (self.entries().len() - 1))
+            .find(|at| self.entries()[*at] == FREE);
         // Close the gap: move each following entry back, unless that would put it before the first
         // entry of its search.
         let mut at = free;
@@ -227,8 +239,13 @@ impl KeyIndex {
             if entry == FREE {
                 break;
             }
-            let home = self.home(hash_at(self.slot_of(entry)));
-            if self.distance(home, at) >= self.distance(free, at) {
+            let from_home = match before_run {
+                Some(start) if self.distance(start, at) <= near => {
+                    at.wrapping_sub(self.low_bits_of_home(entry)) & (near - 1)
+                }
+                _ => self.distance(self.home(hash_at(self.slot_of(entry))), at),
+            };
+            if from_home >= self.distance(free, at) {
                 self.entries_mut()[free] = entry;
                 free = at;
             }
@@ -252,14 +269,25 @@ impl KeyIndex {
     }
 
     fn set(&mut self, at: usize, hash: Hash, slot: usize) {
-        let entry = (hash.0 as u32 & !self.slots) | (slot as u32 + 1);
+        let entry = self.hash_bits(hash) | (slot as u32 + 1);
         self.entries_mut()[at] = entry;
+    }
+
+    /// Returns the bits of a hash that an entry holds, at their places.
+    #[inline]
+    fn hash_bits(&self, hash: Hash) -> u32 {
+        ((hash.0 << (64 - self.shift - self.home_bits)) >> 32) as u32 & !self.slots
     }
 
     /// Returns true if the hash bits of an entry are those of `hash`.
     #[inline]
     fn has_hash(&self, entry: u32, hash: Hash) -> bool {
-        (entry ^ hash.0 as u32) & !self.slots == 0
+        entry & !self.slots == self.hash_bits(hash)
+    }
+
+    /// Returns the low bits of the home of the entry's key, `home_bits` of them.
+    fn low_bits_of_home(&self, entry: u32) -> usize {
+        (u64::from(entry) >> (u32::BITS - self.home_bits)) as usize
     }
 
     #[inline]
