@@ -60,6 +60,14 @@ pub fn publish_generation(words: &[AtomicU64], generation: u64) {
     store(&words[header::INDEX_GENERATION], generation, release);
 }
 
+/// Returns true if the last commit of `region` is `removed`, which was loaded before, or a later one,
+/// as a publisher ensures.
+pub fn is_committed(removed: u64, region: &[ReadOnlyWord]) -> bool {
+    // Partner: the fence after the commit, which precedes the store of `removed`.
+    let _later_commit: Overwritten = overwritten();
+    removed <= last_commit(region)
+}
+
 /// The number of entries of a generation, and the format of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexGeometry {
@@ -210,13 +218,10 @@ impl<'m> KeyIndex<'m> {
         false
     }
 
-    /// Returns true if the last commit of `region` is `removed` or a later one, as a publisher
-    /// ensures. Otherwise the index is damaged, and proves no absence before that commit.
+    /// Returns true if the deletions in this generation were committed ([`is_committed`]).
+    /// Otherwise the index is damaged, and proves no absence before that commit.
     pub fn is_committed(&self, region: &[ReadOnlyWord]) -> bool {
-        let removed = self.words[at::REMOVED].load(Ordering::Relaxed);
-        // Partner: the fence after the commit, which precedes the store of `removed`.
-        let _later_commit: Overwritten = overwritten();
-        removed <= last_commit(region)
+        is_committed(self.words[at::REMOVED].load(Ordering::Relaxed), region)
     }
 
     /// Prefetches the first entry of the search for a hash.

@@ -7,7 +7,7 @@ use super::object::{corrupt, failure, status};
 use crate::error::{Error, Result};
 use crate::identity::Identity;
 use crate::protocol::layout::{Geometry, LAYOUT_VERSION, REGION_MAGIC, header};
-use crate::row::schema::Schema;
+use crate::row::schema::{Schema, fingerprint};
 
 /// A private, checked copy of a region's header. It is read without mapping the region.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Header {
         file.read_exact_at(&mut bytes, header::SCHEMA as u64 * 8)
             .map_err(|error| failure(object, "read", error))?;
         let schema = Schema::from_bytes(&bytes).map_err(|error| corrupt(&error.to_string()))?;
-        if schema.fingerprint() != words[header::FINGERPRINT]
+        if fingerprint(&bytes) != words[header::FINGERPRINT]
             || schema.row_words() != geometry.row_words
         {
             return Err(corrupt("its schema does not fit its header"));

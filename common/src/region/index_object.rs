@@ -11,7 +11,7 @@ use super::object::{self, Access, corrupt, failure, index_name, status};
 use super::{Mapping, ReaderRegion, WritableMapping, create_locked, random_id, read_words};
 use crate::error::Result;
 use crate::index::KeyHasher;
-use crate::protocol::key_index::{IndexGeometry, KeyIndex, KeyIndexWriter};
+use crate::protocol::key_index::{IndexGeometry, KeyIndex, KeyIndexWriter, is_committed};
 use crate::protocol::layout::{INDEX_MAGIC, LAYOUT_VERSION, index as at};
 use crate::protocol::sync::Ordering;
 
@@ -140,6 +140,9 @@ impl ReaderIndex {
         if words[at::REGION_ID] != region.id() || words[at::GENERATION] != generation {
             return Err(corrupt("it belongs to another region or generation"));
         }
+        if !is_committed(words[at::REMOVED], region.words()) {
+            return Err(corrupt("it contains a deletion that was not committed"));
+        }
         let geometry = IndexGeometry::from_words(words[at::ENTRIES], words[at::SLOT_MASK])
             .ok_or_else(|| corrupt("its geometry is beyond the limits"))?;
         let status = status(&object, &file)?;
@@ -150,11 +153,7 @@ impl ReaderIndex {
         let mapping = Mapping::read_only(&file, geometry.words())
             .map_err(|error| failure(&object, "map", error))?;
         let hasher = KeyHasher::with_seed(words[at::SEED]);
-        let index = Self { mapping, geometry, hasher };
-        if !index.index().is_committed(region.words()) {
-            return Err(corrupt("it contains a deletion that was not committed"));
-        }
-        Ok(Some(index))
+        Ok(Some(Self { mapping, geometry, hasher }))
     }
 
     /// Returns the hasher of the keys in this generation.

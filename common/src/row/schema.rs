@@ -13,11 +13,12 @@
 //!
 //! Nested and optional values, and rows of varying width, are not supported.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Error, FieldDef, Result, Row};
 
@@ -94,8 +95,8 @@ impl Field {
 /// assert_eq!(schema.to_string(), "id:u64,name:text(32),price:f64");
 /// # Ok::<(), common::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "Wire", try_from = "Wire")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Wire")]
 pub struct Schema {
     fields: Vec<Field>,
     key: Vec<usize>,
@@ -234,10 +235,7 @@ impl Schema {
     /// protect against deliberate collisions.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0000_0100_0000_01b3;
-        let add = |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
-        self.to_bytes().into_iter().fold(OFFSET_BASIS, add)
+        fingerprint(&self.to_bytes())
     }
 
     /// Describes the first difference between this schema, of this program, and `found`, of a
@@ -277,7 +275,7 @@ impl Schema {
         if fields.is_empty() || fields.len() > MAX_FIELDS {
             return invalid(format!("it needs 1 to {MAX_FIELDS} fields"));
         }
-        let mut names = HashSet::new();
+        let mut names = BTreeSet::new();
         for field in &fields {
             check_name(&field.name)?;
             field.kind.check()?;
@@ -302,8 +300,16 @@ impl Schema {
     }
 }
 
+/// Returns the fingerprint of a schema from its encoding.
+pub(crate) fn fingerprint(encoding: &[u8]) -> u64 {
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let add = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(PRIME);
+    encoding.iter().fold(OFFSET_BASIS, add)
+}
+
 /// The JSON form: `{"fields":[{"name":"pid","kind":"u32","offset":0}],"key":["pid"],"row_size":4}`.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wire {
     fields: Vec<Field>,
@@ -311,10 +317,13 @@ struct Wire {
     row_size: usize,
 }
 
-impl From<Schema> for Wire {
-    fn from(schema: Schema) -> Wire {
-        let key = schema.key_fields().map(|field| field.name.clone()).collect();
-        Wire { fields: schema.fields, key, row_size: schema.row_size }
+impl Serialize for Schema {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut wire = serializer.serialize_struct("Wire", 3)?;
+        wire.serialize_field("fields", &self.fields)?;
+        wire.serialize_field("key", &Vec::from_iter(self.key_fields().map(Field::name)))?;
+        wire.serialize_field("row_size", &self.row_size)?;
+        wire.end()
     }
 }
 
