@@ -231,7 +231,7 @@ impl<M: Borrow<Mapping>> Region<M> {
     }
 
     /// Returns the words that the file is known to contain.
-    #[inline]
+    #[inline(always)]
     pub fn words(&self) -> &[ReadOnlyWord] {
         self.mapping().words(self.reach.load(Ordering::Relaxed))
     }
