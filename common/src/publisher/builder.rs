@@ -250,7 +250,6 @@ impl<S: PublishedRows> PublisherBuilder<S> {
 
     fn open_as(&self, existing: Existing) -> Result<S::Publisher> {
         let (settings, schema) = (self.checked()?, self.rows.schema()?);
-        let opened = open::open(&self.name, schema, settings, existing)?;
-        Ok(S::publisher(UntypedPublisher::of(opened)))
+        open::open(&self.name, schema, settings, existing).map(S::publisher)
     }
 }

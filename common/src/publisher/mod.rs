@@ -17,6 +17,7 @@ mod statistics;
 mod table;
 
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,19 +26,19 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 pub use builder::{PublishedRows, PublisherBuilder};
 pub(crate) use name::acquire_lock_of;
+pub(crate) use open::adopt;
 pub use statistics::Statistics;
 
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 pub use crate::protocol::layout::{MAX_CAPACITY, MAX_SLOTS};
 use crate::protocol::layout::{State, header};
-use crate::region::object::{self, TableName};
+use crate::region::object::{self, index_name};
 use crate::region::{PublisherRegion, RegionOptions};
 use crate::row::schema::Schema;
 use crate::row::{Key, Row, RowBuf};
 use name::OwnedName;
 use notify::{Notifier, wake_stale};
-use open::Opened;
 use table::PublishedTable;
 
 /// Interval at which to call [`UntypedPublisher::maintain`] while there is nothing to commit.
@@ -49,19 +50,10 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(5);
 /// Receives the duration of each commit.
 type CommitTimer = Box<dyn FnMut(Duration) + Send + Sync>;
 
-/// Takes over the table of a dead publisher with its existing schema and settings. Returns None if
-/// the table does not exist.
-///
-/// # Errors
-/// [`Error::PublisherActive`], [`Error::Corrupt`], and errors of the system.
-pub(crate) fn adopt(name: &TableName) -> Result<Option<UntypedPublisher>> {
-    Ok(open::adopt(name)?.map(UntypedPublisher::of))
-}
-
 /// The only publisher of a table with rows of type `R`.
 ///
-/// [`untyped`](Self::untyped) returns the publisher without its row type, which has further methods
-/// (`schema`, `statistics`, …). Dropping a publisher without [`close`](Self::close) has the same
+/// It dereferences to [`UntypedPublisher`], which has the methods that do not depend on the row type
+/// (`version`, `len`, `schema`, `statistics`, …). Dropping a publisher without [`close`](Self::close) has the same
 /// effect as the death of its process: the table stays, readers continue, and the next publisher
 /// takes over. A child of `fork` must not use the publisher, because the child does not inherit its
 /// mapping. A child that neither calls `exec` nor exits keeps the table locked after its parent's
@@ -129,41 +121,6 @@ impl<R: Row> Publisher<R> {
     /// Returns the publisher without its row type.
     pub fn untyped(&self) -> &UntypedPublisher {
         &self.inner
-    }
-
-    /// Returns the table's name.
-    pub fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    /// Returns the number of the last committed transaction. The creation of the table is number 1.
-    pub fn version(&self) -> u64 {
-        self.inner.version()
-    }
-
-    /// Returns the number of publishers that the table has had, including this one.
-    pub fn epoch(&self) -> u64 {
-        self.inner.epoch()
-    }
-
-    /// Returns the number of committed rows.
-    pub fn len(&self) -> usize {
-        self.inner.len()
-    }
-
-    /// Returns true if there are no committed rows.
-    pub fn is_empty(&self) -> bool {
-        self.inner.is_empty()
-    }
-
-    /// Returns the number of rows for which the table has room before it grows.
-    pub fn capacity(&self) -> usize {
-        self.inner.capacity()
-    }
-
-    /// Returns the maximum number of rows, up to which the table grows.
-    pub fn max_capacity(&self) -> usize {
-        self.inner.max_capacity()
     }
 
     /// Returns a copy of the committed row of a key.
@@ -237,6 +194,14 @@ impl<R: Row> Publisher<R> {
     /// ```
     pub fn close_and_keep(self) -> Result<()> {
         self.inner.close_and_keep()
+    }
+}
+
+impl<R: Row> Deref for Publisher<R> {
+    type Target = UntypedPublisher;
+
+    fn deref(&self) -> &UntypedPublisher {
+        &self.inner
     }
 }
 
@@ -457,15 +422,9 @@ impl UntypedPublisher {
         PublisherBuilder::new(name, schema)
     }
 
-    fn of(opened: Opened) -> Self {
-        Self {
-            name: opened.name,
-            table: opened.table,
-            notifier: opened.notifier,
-            next_maintenance_ns: 0,
-            timer: None,
-            commit_timer: None,
-        }
+    fn new(name: OwnedName, table: PublishedTable, notifier: Notifier) -> Self {
+        let (next_maintenance_ns, timer, commit_timer) = (0, None, None);
+        Self { name, table, notifier, next_maintenance_ns, timer, commit_timer }
     }
 
     /// Returns the table's name.
@@ -524,15 +483,8 @@ impl UntypedPublisher {
 
     /// Returns the counters of this publisher since it was opened.
     pub fn statistics(&self) -> Statistics {
-        let counts = self.table.counts();
-        Statistics {
-            commits: counts.commits,
-            creates: counts.creates,
-            updates: counts.updates,
-            deletes: counts.deletes,
-            sweeps: self.notifier.sweeps(),
-            wakes: self.notifier.wakes(),
-        }
+        let (sweeps, wakes) = (self.notifier.sweeps(), self.notifier.wakes());
+        Statistics { sweeps, wakes, ..self.table.statistics() }
     }
 
     /// Calls `record` with the duration of each commit that changes rows, from the call to its
@@ -618,7 +570,7 @@ impl UntypedPublisher {
         let region = self.successor(Arc::new(schema), capacity, version)?;
         let new = PublishedTable::with_rows(self.name.table(), region, rows)?;
         let (old, _locked_index) = self.table.replace(new)?;
-        open::supersede(&old, &self.table, &mut self.notifier);
+        self.supersede(&old);
         Ok(self.version())
     }
 
@@ -656,8 +608,31 @@ impl UntypedPublisher {
         let version = self.table.next_version()?;
         let region = self.successor(Arc::clone(self.schema()), capacity, version)?;
         let (old, _locked_index) = self.table.move_to(region)?;
-        open::supersede(&old, &self.table, &mut self.notifier);
+        self.supersede(&old);
         Ok(())
+    }
+
+    /// Ends `old`, which is marked as superseded, with an empty commit, removes its key index, and
+    /// wakes all subscribers, which move to the region of this publisher. If the commit is not
+    /// possible, the subscribers find the successor by their re-check, because it already has the
+    /// table's name.
+    fn supersede(&mut self, old: &PublisherRegion) {
+        match old.look() {
+            Ok((commit, superseded)) => {
+                let live = |version: u64| header::LIVE + (version & 1) as usize;
+                old.set(live(commit + 1), old.word(live(commit)));
+                superseded.commit(commit + 1, monotonic_ns(), std::iter::empty());
+            }
+            Err(error) => {
+                tracing::warn!("subscribers find the successor by their re-check only: {error}");
+            }
+        }
+        if let Err(error) = object::remove(&index_name(old.id(), old.index_generation())) {
+            tracing::warn!("the key index of the old region stays: {error}");
+        }
+        self.notifier.wake(self.table.region(), self.version(), true);
+        // Subscribers without a slot wait on the commit word of the old region.
+        old.commit_half().wake_all();
     }
 
     /// Commits the staged transaction and wakes the subscribers that are parked at the previous
@@ -858,9 +833,7 @@ impl UntypedPublisher {
         if region.word(header::REGISTRY_ID) != registry_id {
             self.commit_event()?;
         }
-        if let Some(old) = old {
-            wake_stale(old, self.version());
-        }
+        wake_stale(old, self.version());
         Ok(())
     }
 

@@ -199,9 +199,12 @@ impl Notifier {
     }
 }
 
-/// Wakes all subscribers that are parked at a registry that is no longer used and has no name,
-/// within a fresh budget, and removes their queues.
-pub(super) fn wake_stale(mut registry: Registry, version: u64) {
+/// Wakes all subscribers that are parked at a registry that is no longer used and has no name, if
+/// there is one, within a fresh budget, and removes their queues.
+pub(super) fn wake_stale(registry: Option<Registry>, version: u64) {
+    let Some(mut registry) = registry else {
+        return;
+    };
     let (mut senders, mut budget) = (WakeSenders::default(), registry.budget());
     let answer = |_, _, _| ();
     let woken = wake_parked(&mut registry, &mut senders, &mut budget, version, true, answer);

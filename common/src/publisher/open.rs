@@ -15,23 +15,16 @@
 
 use std::sync::Arc;
 
+use super::UntypedPublisher;
 use super::builder::Settings;
 use super::name::OwnedName;
 use super::notify::{Notifier, wake_stale};
 use super::table::PublishedTable;
-use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
 use crate::protocol::layout::{Geometry, MAX_CAPACITY, State, header};
-use crate::region::object::{self, TableName, index_name};
+use crate::region::object::{self, TableName};
 use crate::region::{PublisherRegion, RegionOptions};
 use crate::row::schema::{Conversion, Schema};
-
-/// The parts of a publisher.
-pub(super) struct Opened {
-    pub name: OwnedName,
-    pub table: PublishedTable,
-    pub notifier: Notifier,
-}
 
 /// How to treat a table that a dead publisher left.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,7 +43,7 @@ pub(super) fn open(
     schema: Schema,
     settings: Settings,
     existing: Existing,
-) -> Result<Opened> {
+) -> Result<UntypedPublisher> {
     let opening = Opening {
         name: OwnedName::acquire(TableName::new(name)?)?,
         schema: Arc::new(schema),
@@ -78,7 +71,10 @@ pub(super) fn open(
 
 /// Takes over the table of a dead publisher with its existing schema and settings. Returns None if
 /// the table does not exist.
-pub(super) fn adopt(name: &TableName) -> Result<Option<Opened>> {
+///
+/// # Errors
+/// [`Error::PublisherActive`], [`Error::Corrupt`], and errors of the system.
+pub(crate) fn adopt(name: &TableName) -> Result<Option<UntypedPublisher>> {
     let name = OwnedName::acquire(name.clone())?;
     let Some(left) = PublisherRegion::adopt(name.table())? else {
         return Ok(None);
@@ -119,7 +115,7 @@ impl Opening {
         Err(error)
     }
 
-    fn create(self) -> Result<Opened> {
+    fn create(self) -> Result<UntypedPublisher> {
         let create = || {
             let options = self.options(self.settings.capacity, 1, 1);
             let region = PublisherRegion::create(self.name.table(), &options)?;
@@ -144,7 +140,7 @@ impl Opening {
             && left.word(header::STATE) != State::Superseded as u64
     }
 
-    fn take_over(self, region: PublisherRegion) -> Result<Opened> {
+    fn take_over(self, region: PublisherRegion) -> Result<UntypedPublisher> {
         let (commit, table) = region.look()?;
         table.repair(commit);
         // The new key index gets the access of the region.
@@ -154,19 +150,15 @@ impl Opening {
         let registry_id = region.word(header::REGISTRY_ID);
         let (notifier, stale) = Notifier::open(region, registry_id, self.settings);
         region.sign(region.word(header::EPOCH).wrapping_add(1));
-        let mut opened = self.opened(table, notifier);
-        let Opened { table, notifier, .. } = &mut opened;
-        table.commit_event(monotonic_ns())?;
-        notifier.wake(table.region(), table.version(), true);
-        if let Some(stale) = stale {
-            wake_stale(stale, table.version());
-        }
-        Ok(opened)
+        let mut publisher = self.opened(table, notifier);
+        publisher.commit_event()?;
+        wake_stale(stale, publisher.version());
+        Ok(publisher)
     }
 
     /// Creates a region that replaces `left`, with all of its rows that can be converted to the new
     /// schema.
-    fn succeed(self, left: &PublisherRegion) -> Result<Opened> {
+    fn succeed(self, left: &PublisherRegion) -> Result<UntypedPublisher> {
         let (commit, table) = left.look()?;
         table.repair(commit);
         let Settings { capacity, max_capacity, .. } = self.settings;
@@ -190,18 +182,16 @@ impl Opening {
         let registry_id = left.word(header::REGISTRY_ID);
         let (notifier, stale) = Notifier::open(table.region(), registry_id, self.settings);
         table.take_name(Some(left))?;
-        let mut opened = self.opened(table, notifier);
-        supersede(left, &opened.table, &mut opened.notifier);
-        if let Some(stale) = stale {
-            wake_stale(stale, opened.table.version());
-        }
-        Ok(opened)
+        let mut publisher = self.opened(table, notifier);
+        publisher.supersede(left);
+        wake_stale(stale, publisher.version());
+        Ok(publisher)
     }
 
-    fn opened(self, mut table: PublishedTable, mut notifier: Notifier) -> Opened {
+    fn opened(self, mut table: PublishedTable, mut notifier: Notifier) -> UntypedPublisher {
         table.set_growth_limit(self.settings.max_capacity.unwrap_or(0));
         notifier.link();
-        Opened { name: self.name, table, notifier }
+        UntypedPublisher::new(self.name, table, notifier)
     }
 }
 
@@ -237,54 +227,4 @@ fn converted_rows(
         conversion.as_ref()?.convert(old, &mut row);
         Some(row)
     }))
-}
-
-/// Ends `old`, which is marked as superseded, with an empty commit, removes its key index, and wakes
-/// all subscribers, which move to the region of `table`. If the commit is not possible, the
-/// subscribers find the successor by their re-check, because it already has the table's name.
-pub(super) fn supersede(old: &PublisherRegion, table: &PublishedTable, notifier: &mut Notifier) {
-    match old.look() {
-        Ok((commit, superseded)) => {
-            let live = |version: u64| header::LIVE + (version & 1) as usize;
-            old.set(live(commit + 1), old.word(live(commit)));
-            superseded.commit(commit + 1, monotonic_ns(), std::iter::empty());
-        }
-        Err(error) => {
-            tracing::warn!("subscribers find the successor by their re-check only: {error}");
-        }
-    }
-    if let Err(error) = object::remove(&index_name(old.id(), old.index_generation())) {
-        tracing::warn!("the key index of the old region stays: {error}");
-    }
-    notifier.wake(table.region(), table.version(), true);
-    // Subscribers without a slot wait on the commit word of the old region.
-    old.commit_half().wake_all();
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::protocol::layout::header;
-    use crate::{Result, Schema, UntypedPublisher};
-
-    #[test]
-    fn damaged_registry_id_is_restored_by_maintenance_and_not_copied_to_a_successor() -> Result<()>
-    {
-        let name = format!("unit-registry-id-{}", std::process::id());
-        let mut publisher =
-            UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
-        let stored =
-            |publisher: &UntypedPublisher| publisher.table.region().word(header::REGISTRY_ID);
-        let damage = |publisher: &UntypedPublisher, id| {
-            publisher.table.region().set(header::REGISTRY_ID, id)
-        };
-        let id = stored(&publisher);
-        damage(&publisher, id ^ 7);
-        publisher.maintain()?;
-        assert_eq!(stored(&publisher), id);
-        damage(&publisher, id ^ 7);
-        let schema = (**publisher.schema()).clone();
-        publisher.reshape(schema, 10, [[7; 8]])?;
-        assert_eq!(stored(&publisher), id);
-        publisher.close()
-    }
 }

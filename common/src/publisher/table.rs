@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::key_index::PublishedIndex;
+use super::statistics::Statistics;
 use crate::error::{Error, Result};
 use crate::index::{Hash, KeyHasher, KeyIndex};
 use crate::memory::{AlignedWords, NoMemory, Scratch};
@@ -48,24 +49,18 @@ pub(super) struct PublishedTable {
     version: u64,
     /// Number of committed rows.
     rows: usize,
-    counts: RowCounts,
-}
-
-/// Numbers of commits and of the rows that they changed.
-#[derive(Clone, Copy, Default)]
-pub(super) struct RowCounts {
-    pub commits: u64,
-    pub creates: u64,
-    pub updates: u64,
-    pub deletes: u64,
+    /// Counters of commits and rows.
+    statistics: Statistics,
 }
 
 impl PublishedTable {
     /// Returns the table that a region contains as of its last commit.
     pub fn new(name: &TableName, region: PublisherRegion) -> Result<Self> {
-        match RowIndex::new(&region)? {
-            Ok(index) => Self::of(name, region, index),
-            Err(_) => Err(region.corrupt("two of its slots have the same key".to_owned())),
+        match RowIndex::new(name, &region) {
+            Err(Error::KeyExists { .. }) => {
+                Err(region.corrupt("two of its slots have the same key".to_owned()))
+            }
+            index => Self::of(name, region, index?),
         }
     }
 
@@ -89,32 +84,27 @@ impl PublishedTable {
             let (_, table) = region.look()?;
             table.fill(slot, 0, version, Some(&words));
         }
-        match RowIndex::new(&region)? {
-            Ok(index) => Self::of(name, region, index),
-            Err(key) => Err(Error::KeyExists {
-                table: name.as_str().to_owned(),
-                key: schema.format_key(&key),
-            }),
-        }
+        let index = RowIndex::new(name, &region)?;
+        Self::of(name, region, index)
     }
 
     fn of(name: &TableName, region: PublisherRegion, index: RowIndex) -> Result<Self> {
         let (version, staged) = (region.word(header::COMMIT), StagedChanges::default());
         let key_index = index.publish(&staged, &region, version, 0)?;
-        let (name, counts, rows) = (name.clone(), RowCounts::default(), index.keys.len());
+        let rows = index.keys.len();
         (0..2).for_each(|word| region.set(header::LIVE + word, rows as u64));
-        let (growth_limit, layout_limit) = (0, region.geometry().max_capacity());
+        let layout_limit = region.geometry().max_capacity();
         Ok(Self {
-            name,
+            name: name.clone(),
             region,
             index,
             key_index,
-            growth_limit,
+            growth_limit: 0,
             layout_limit,
             staged,
             version,
             rows,
-            counts,
+            statistics: Statistics::default(),
         })
     }
 
@@ -153,9 +143,9 @@ impl PublishedTable {
         self.version
     }
 
-    /// Returns the numbers of commits and changed rows.
-    pub fn counts(&self) -> RowCounts {
-        self.counts
+    /// Returns the counters of commits and rows.
+    pub fn statistics(&self) -> Statistics {
+        self.statistics
     }
 
     /// Returns the number of committed rows.
@@ -223,10 +213,7 @@ impl PublishedTable {
     #[inline]
     pub fn insert(&mut self, row: &[u8]) -> Result<()> {
         match self.locate(row)? {
-            Some(slot) if self.is_present(slot) => Err(Error::KeyExists {
-                table: self.name.as_str().to_owned(),
-                key: self.schema().format_key(&self.key(row)),
-            }),
+            Some(slot) if self.is_present(slot) => Err(key_exists(&self.name, self.schema(), row)),
             slot => self.put(slot, row),
         }
     }
@@ -236,7 +223,7 @@ impl PublishedTable {
     pub fn update(&mut self, row: &[u8]) -> Result<()> {
         match self.locate(row)? {
             Some(slot) if self.is_present(slot) => self.put(Some(slot), row),
-            _ => Err(self.key_missing(&self.key(row))),
+            _ => Err(self.key_missing(formatted_key(self.schema(), row))),
         }
     }
 
@@ -257,7 +244,7 @@ impl PublishedTable {
                 self.vacate(slot);
                 Ok(())
             }
-            _ => Err(self.key_missing(key)),
+            _ => Err(self.key_missing(self.schema().format_key(key))),
         }
     }
 
@@ -369,7 +356,7 @@ impl PublishedTable {
 
     /// Ends the committed transaction: updates the index and the counts.
     pub fn finish(&mut self) {
-        let (index, counts) = (&mut self.index, &mut self.counts);
+        let (index, counts) = (&mut self.index, &mut self.statistics);
         for change in self.staged.slots.iter() {
             let slot = change.slot as usize;
             let live = change.row != NONE;
@@ -495,8 +482,8 @@ impl PublishedTable {
     /// [`move_to`](Self::move_to) returns. Changes nothing if it fails.
     pub fn replace(&mut self, new: Self) -> Result<(PublisherRegion, PublishedIndex)> {
         new.take_name(Some(&self.region))?;
-        let (counts, growth_limit) = (self.counts, self.growth_limit);
-        let old = std::mem::replace(self, Self { counts, growth_limit, ..new });
+        let (statistics, growth_limit) = (self.statistics, self.growth_limit);
+        let old = std::mem::replace(self, Self { statistics, growth_limit, ..new });
         Ok((old.region, old.key_index))
     }
 
@@ -606,18 +593,19 @@ impl PublishedTable {
         Ok(change)
     }
 
-    fn key(&self, row: &[u8]) -> Vec<u8> {
-        let mut key = Vec::new();
-        self.schema().write_key(row, &mut key);
-        key
+    fn key_missing(&self, key: String) -> Error {
+        Error::KeyMissing { table: self.name.as_str().to_owned(), key }
     }
+}
 
-    fn key_missing(&self, key: &[u8]) -> Error {
-        Error::KeyMissing {
-            table: self.name.as_str().to_owned(),
-            key: self.schema().format_key(key),
-        }
-    }
+fn key_exists(table: &TableName, schema: &Schema, row: &[u8]) -> Error {
+    Error::KeyExists { table: table.as_str().to_owned(), key: formatted_key(schema, row) }
+}
+
+fn formatted_key(schema: &Schema, row: &[u8]) -> String {
+    let mut key = Vec::new();
+    schema.write_key(row, &mut key);
+    schema.format_key(&key)
 }
 
 #[inline]
@@ -914,9 +902,11 @@ impl SlotKeys {
 }
 
 impl RowIndex {
-    /// Returns the index of the rows of `region` as of its last commit, or the key that occurs at
-    /// two slots.
-    fn new(region: &PublisherRegion) -> Result<std::result::Result<Self, Vec<u8>>> {
+    /// Returns the index of the rows of `region` as of its last commit.
+    ///
+    /// # Errors
+    /// [`Error::KeyExists`] for a key that occurs at two slots.
+    fn new(name: &TableName, region: &PublisherRegion) -> Result<Self> {
         let ((version, table), schema) = (region.look()?, region.schema());
         let refused = |NoMemory| no_memory(region.object());
         let mut index = Self {
@@ -937,14 +927,12 @@ impl RowIndex {
             }
             let row = bytemuck::cast_slice(&words);
             if index.find_row(row).is_some() {
-                let mut key = Vec::with_capacity(schema.key_size());
-                schema.write_key(row, &mut key);
-                return Ok(Err(key));
+                return Err(key_exists(name, schema, row));
             }
             index.enter_row(slot, row);
         }
         index.free.reverse();
-        Ok(Ok(index))
+        Ok(index)
     }
 
     /// Writes a generation of the key index for readers, with the keys of the rows that are live at
