@@ -8,10 +8,8 @@ use crate::protocol::layout::{BLOCK_ROWS, FANOUT, Geometry, NEVER, Tag, header};
 use crate::protocol::sync::{AtomicU64, Ordering, Point, applies, fence, ordering, store};
 use crate::protocol::words::{read_only, store_words};
 
-/// One row of a transaction.
 #[derive(Clone, Copy)]
 pub struct Write<'r> {
-    /// Slot of the row.
     pub slot: usize,
     /// Index of the copy to write, which must not be the [holder](Table::holder).
     pub spare: usize,
@@ -134,14 +132,12 @@ impl<'m> WritableTable<'m> {
         self.raise(slot / BLOCK_ROWS, version);
     }
 
-    /// Returns the tag of copy `which` of `slot`.
     #[inline]
     fn tag(&self, slot: usize, which: usize) -> &'m AtomicU64 {
         assert!(slot < self.rows(), "slot {slot} of {} rows", self.rows());
         &self.words[self.geometry().tags(slot) + which]
     }
 
-    /// Returns the words of copy `which` of `slot`.
     #[inline]
     fn copy_words(&self, slot: usize, which: usize) -> &'m [AtomicU64] {
         assert!(slot < self.rows(), "slot {slot} of {} rows", self.rows());
@@ -192,7 +188,6 @@ impl<'m> WritableTable<'m> {
         store_words(row, &self.copy_words(slot, which)[..row.len()]);
     }
 
-    /// Returns the tag of copy `which` of `slot`.
     pub fn tag_of(&self, slot: usize, which: usize) -> Tag {
         Tag(self.tag(slot, which).load(Ordering::Relaxed))
     }

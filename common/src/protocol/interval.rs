@@ -26,7 +26,6 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// Returns an empty interval.
     pub fn empty() -> Self {
         Self { sequence: AtomicU64::new(0), start: AtomicU64::new(0), end: AtomicU64::new(0) }
     }

@@ -38,7 +38,6 @@ const FETCHED: u64 = 24;
 /// The progress of a copy: its version and its position in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// Version of the copy.
     pub version: u64,
     /// Number of journal entries at that version, if it is known.
     written: Option<u64>,
@@ -89,7 +88,6 @@ fn low(word: u64) -> u64 {
 pub(super) struct JournalWriter<'m> {
     /// `None` if the transaction has too many rows for the journal.
     ring: Option<&'m [AtomicU64]>,
-    /// Number of the next entry.
     next: u64,
     /// The first entry of the current word, if the next entry is the second.
     first: u64,
@@ -109,7 +107,6 @@ impl<'m> JournalWriter<'m> {
         Self { ring, next, first, written }
     }
 
-    /// Adds an entry for copy `which` of `slot`.
     #[inline]
     pub fn add(&mut self, slot: usize, which: usize) {
         let slot = slot as u64 | (u64::from(SECOND) * which as u64);

@@ -62,11 +62,8 @@
 
 use std::fmt;
 
-/// First word of every region.
 pub const REGION_MAGIC: u64 = u64::from_le_bytes(*b"TABLCAST");
-/// First word of every registry.
 pub const REGISTRY_MAGIC: u64 = u64::from_le_bytes(*b"TABLSUBS");
-/// First word of every generation of a key index.
 pub const INDEX_MAGIC: u64 = u64::from_le_bytes(*b"TABLINDX");
 /// Version of the byte maps above, increased with every change.
 pub const LAYOUT_VERSION: u64 = 4;
@@ -286,12 +283,9 @@ pub enum State {
 impl State {
     /// Returns the state that a word of the header encodes.
     pub fn from_word(word: u64) -> Option<Self> {
-        match word {
-            1 => Some(Self::Running),
-            2 => Some(Self::Closed),
-            3 => Some(Self::Superseded),
-            _ => None,
-        }
+        [Self::Running, Self::Closed, Self::Superseded]
+            .into_iter()
+            .find(|state| *state as u64 == word)
     }
 }
 
@@ -301,12 +295,10 @@ impl State {
 pub struct Tag(pub u64);
 
 impl Tag {
-    /// Returns the tag of a row written by `version`.
     pub fn live(version: u64) -> Self {
         Self(version << 2 | 1)
     }
 
-    /// Returns the tag of a row deleted by `version`.
     pub fn deleted(version: u64) -> Self {
         Self(version << 2)
     }
@@ -339,27 +331,19 @@ impl fmt::Debug for Tag {
 /// The location of each part of a region, in words. It follows from the first four fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Geometry {
-    /// Size of a row.
     pub row_words: usize,
-    /// Capacity in rows.
     pub capacity: usize,
     /// Number of slots that have an acknowledgement.
     pub slots: usize,
-    /// Length of the schema, in bytes.
     pub schema_bytes: usize,
-    /// Start of the acknowledgements.
     pub acks: usize,
     /// Start of each level of the change tree, from the blocks to the root.
     pub levels: [usize; MAX_LEVELS],
-    /// Number of levels of the change tree.
     pub depth: usize,
-    /// Start of the journal.
     pub journal: usize,
     /// Number of entries of the journal, a power of two.
     pub journal_slots: usize,
-    /// Start of the blocks.
     pub blocks: usize,
-    /// Size of a block.
     pub block_words: usize,
 }
 
@@ -429,7 +413,6 @@ impl Geometry {
         self.blocks + slot / BLOCK_ROWS * self.block_words + slot % BLOCK_ROWS * 2
     }
 
-    /// Returns the start of copy `which` (0 or 1) of `slot`.
     #[inline]
     pub fn copy(&self, slot: usize, which: usize) -> usize {
         let block = self.blocks + slot / BLOCK_ROWS * self.block_words;
@@ -450,11 +433,10 @@ impl Geometry {
 }
 
 #[cfg(all(test, not(loom)))]
-mod page;
-
-#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    mod page;
 
     #[test]
     fn a_row_takes_twice_its_size_and_at_most_32_bytes() {
