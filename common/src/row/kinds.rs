@@ -113,11 +113,20 @@ impl fmt::Display for Bool {
     }
 }
 
-impl fmt::Debug for Bool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&bool::from(*self), f)
-    }
+/// Implements `Debug` with the text form.
+macro_rules! debug_as_display {
+    ($($newtype:ty),+) => {
+        $(
+            impl fmt::Debug for $newtype {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    fmt::Display::fmt(self, f)
+                }
+            }
+        )+
+    };
 }
+
+debug_as_display!(Bool, Ipv4, Ipv6, IpNet, Mac, Timestamp);
 
 /// Parses `true`, `false`, `1` or `0`.
 impl FromStr for Bool {

@@ -71,19 +71,13 @@ pub struct IpNet {
     address: [u8; 16],
 }
 
-/// Implements `Display`, `Debug` and `FromStr` with the text form of the given type of `std` or
+/// Implements `Display` and `FromStr` with the text form of the given type of `std` or
 /// `ipnet`.
 macro_rules! like {
     ($newtype:ident, $standard:ty) => {
         impl fmt::Display for $newtype {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.pad(&<$standard>::from(*self).to_string())
-            }
-        }
-
-        impl fmt::Debug for $newtype {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(self, f)
             }
         }
 
@@ -103,29 +97,25 @@ like!(Ipv4, Ipv4Addr);
 like!(Ipv6, Ipv6Addr);
 like!(IpNet, ipnet::IpNet);
 
-impl From<Ipv4Addr> for Ipv4 {
-    fn from(address: Ipv4Addr) -> Ipv4 {
-        Ipv4(address.octets())
-    }
+/// Implements the conversions from and to the type of `std`.
+macro_rules! octets_of {
+    ($newtype:ident, $standard:ty) => {
+        impl From<$standard> for $newtype {
+            fn from(address: $standard) -> $newtype {
+                $newtype(address.octets())
+            }
+        }
+
+        impl From<$newtype> for $standard {
+            fn from(address: $newtype) -> $standard {
+                address.0.into()
+            }
+        }
+    };
 }
 
-impl From<Ipv4> for Ipv4Addr {
-    fn from(address: Ipv4) -> Ipv4Addr {
-        address.0.into()
-    }
-}
-
-impl From<Ipv6Addr> for Ipv6 {
-    fn from(address: Ipv6Addr) -> Ipv6 {
-        Ipv6(address.octets())
-    }
-}
-
-impl From<Ipv6> for Ipv6Addr {
-    fn from(address: Ipv6) -> Ipv6Addr {
-        address.0.into()
-    }
-}
+octets_of!(Ipv4, Ipv4Addr);
+octets_of!(Ipv6, Ipv6Addr);
 
 /// Clears the bits after the prefix.
 impl From<ipnet::IpNet> for IpNet {
@@ -190,12 +180,6 @@ impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
         f.pad(&format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}"))
-    }
-}
-
-impl fmt::Debug for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 

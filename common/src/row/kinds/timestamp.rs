@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -45,6 +45,10 @@ impl Timestamp {
     pub fn now() -> Timestamp {
         SystemTime::now().into()
     }
+
+    fn calendar_time(self) -> jiff::Timestamp {
+        jiff::Timestamp::from_nanosecond(self.0.into()).expect("jiff has the years -9999 to 9999")
+    }
 }
 
 /// Clamps times that are out of range.
@@ -62,27 +66,13 @@ impl From<SystemTime> for Timestamp {
 
 impl From<Timestamp> for SystemTime {
     fn from(time: Timestamp) -> SystemTime {
-        let distance = Duration::from_nanos(time.0.unsigned_abs());
-        if time.0 < 0 {
-            SystemTime::UNIX_EPOCH - distance
-        } else {
-            SystemTime::UNIX_EPOCH + distance
-        }
+        time.calendar_time().into()
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_nanosecond(self.0.into()) {
-            Ok(time) => f.pad(&time.to_string()),
-            Err(_) => f.pad(&self.0.to_string()),
-        }
-    }
-}
-
-impl fmt::Debug for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        f.pad(&self.calendar_time().to_string())
     }
 }
 
@@ -101,6 +91,8 @@ impl FromStr for Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
