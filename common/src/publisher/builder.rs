@@ -24,11 +24,10 @@ const DEFAULT_SLOTS: usize = 512;
 /// # #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable, Row)]
 /// # #[repr(C)]
 /// # struct Price { #[row(key)] instrument: u64, bid: f64 }
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-builder-{}", std::process::id());
 /// let publisher = Publisher::<Price>::builder(&name).capacity(1_000_000).mode(0o640).open()?;
-/// # publisher.close()
-/// # }
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "open it"]
@@ -98,7 +97,6 @@ impl<S> PublisherBuilder<S> {
     /// # #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable, Row)]
     /// # #[repr(C)]
     /// # struct Price { #[row(key)] instrument: u64, bid: f64 }
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-fixed-capacity-{}", std::process::id());
     /// let mut publisher = Publisher::<Price>::builder(&name).fixed_capacity(1).open()?;
     /// let mut tx = publisher.begin();
@@ -106,8 +104,8 @@ impl<S> PublisherBuilder<S> {
     /// let full = tx.insert(&Price { instrument: 2, bid: 3.0 });
     /// assert!(matches!(full, Err(Error::TableFull { capacity: 1, .. })));
     /// # drop(tx);
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn fixed_capacity(mut self, rows: usize) -> Self {
         (self.settings.capacity, self.settings.max_capacity) = (rows, None);
@@ -160,23 +158,20 @@ impl<S> PublisherBuilder<S> {
 }
 
 /// The rows of a publisher: a [`Schema`], or a type with [`Row`].
-pub trait PublishedRows: sealed::Describe {}
+pub trait PublishedRows: Describe {}
 
-impl<S: sealed::Describe> PublishedRows for S {}
+impl<S: Describe> PublishedRows for S {}
 
-mod sealed {
-    use super::*;
+/// Private, so that no other type implements it.
+pub trait Describe {
+    /// The publisher of such rows.
+    type Publisher;
 
-    pub trait Describe {
-        /// The publisher of such rows.
-        type Publisher;
-
-        fn schema(&self) -> Result<Schema>;
-        fn publisher(untyped: UntypedPublisher) -> Self::Publisher;
-    }
+    fn schema(&self) -> Result<Schema>;
+    fn publisher(untyped: UntypedPublisher) -> Self::Publisher;
 }
 
-impl sealed::Describe for Schema {
+impl Describe for Schema {
     type Publisher = UntypedPublisher;
 
     fn schema(&self) -> Result<Schema> {
@@ -188,7 +183,7 @@ impl sealed::Describe for Schema {
     }
 }
 
-impl<R: Row> sealed::Describe for PhantomData<R> {
+impl<R: Row> Describe for PhantomData<R> {
     type Publisher = Publisher<R>;
 
     fn schema(&self) -> Result<Schema> {

@@ -27,7 +27,6 @@ use super::typed::Subscriber;
 use super::untyped::UntypedSubscriber;
 use crate::error::{Error, Result};
 use crate::row::{Row, RowBuf, RowRef};
-use sealed::View;
 
 /// A [`Subscriber`] or an [`UntypedSubscriber`].
 pub trait AnySubscriber: View {}
@@ -35,25 +34,21 @@ pub trait AnySubscriber: View {}
 impl<R: Row> AnySubscriber for Subscriber<R> {}
 impl AnySubscriber for UntypedSubscriber {}
 
-mod sealed {
-    use super::*;
+/// The rows of a subscriber, typed or untyped. Private, so that no other type implements it.
+pub trait View: AsFd {
+    /// Changes borrowed from the local copy.
+    type Changes<'s>
+    where
+        Self: 's;
+    /// An owned row.
+    type Row;
 
-    /// The rows of a subscriber, typed or untyped.
-    pub trait View: AsFd {
-        /// Changes borrowed from the local copy.
-        type Changes<'s>
-        where
-            Self: 's;
-        /// An owned row.
-        type Row;
-
-        /// Returns the subscriber without its row type.
-        fn inner(&mut self) -> &mut UntypedSubscriber;
-        /// Returns the changes of the last refresh.
-        fn last_changes(&self) -> Self::Changes<'_>;
-        /// Converts a row.
-        fn owned_row(row: RowRef<'_>) -> Self::Row;
-    }
+    /// Returns the subscriber without its row type.
+    fn inner(&mut self) -> &mut UntypedSubscriber;
+    /// Returns the changes of the last refresh.
+    fn last_changes(&self) -> Self::Changes<'_>;
+    /// Converts a row.
+    fn owned_row(row: RowRef<'_>) -> Self::Row;
 }
 
 impl View for UntypedSubscriber {

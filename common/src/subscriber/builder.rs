@@ -34,7 +34,6 @@ const OPEN_INTERVAL: Duration = Duration::from_millis(10);
 /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
 /// # #[repr(C)]
 /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-open-options-{}", std::process::id());
 /// # let publisher = Publisher::<Price>::builder(&name).open()?;
 /// let prices = Subscriber::<Price>::builder(&name)
@@ -42,8 +41,8 @@ const OPEN_INTERVAL: Duration = Duration::from_millis(10);
 ///     .recheck(Duration::from_millis(200))
 ///     .open_within(Duration::from_secs(10))?; // also if the publisher starts later
 /// # assert!(prices.is_empty());
-/// # publisher.close()
-/// # }
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
 /// ```
 #[must_use = "open it"]
 pub struct OpenOptions<T> {
@@ -127,14 +126,13 @@ impl<T> OpenOptions<T> {
     /// ```
     /// # use common::{Schema, Sleep, UntypedPublisher, UntypedSubscriber, WakeKind};
     /// # use std::time::Duration;
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-wake-{}", std::process::id());
     /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
     /// let kind = WakeKind::SpinThen(Duration::from_micros(50), Sleep::Futex);
     /// let mut table = UntypedSubscriber::builder(&name).wake(kind).open()?;
     /// # table.wait(Some(Duration::from_millis(1)))?;
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn wake(mut self, kind: impl Into<WakeKind>) -> Self {
         self.settings.wake = kind.into();
@@ -150,14 +148,13 @@ impl<T> OpenOptions<T> {
     ///
     /// ```
     /// # use common::{Error, Schema, Sleep, UntypedPublisher, UntypedSubscriber};
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-wake-at-{}", std::process::id());
     /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
     /// let builder = UntypedSubscriber::builder(&name).wake(Sleep::Fifo);
     /// let refused = builder.wake_at("/no/such/directory/news").open();
     /// assert!(matches!(refused, Err(Error::InvalidWake { .. })));
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn wake_at(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.wake_at = Some(path.into());
@@ -166,44 +163,42 @@ impl<T> OpenOptions<T> {
 }
 
 /// A type that can be opened by [`OpenOptions`]: a subscriber or a reader, typed or untyped.
-pub trait Open: Sized + sealed::Attach {}
+pub trait Open: Attach {}
 
-impl<T: sealed::Attach> Open for T {}
+impl<T: Attach> Open for T {}
 
-mod sealed {
-    use super::*;
-
-    pub trait Attach: Sized {
-        fn attach(options: &OpenOptions<Self>) -> Result<Self>;
-    }
-
-    pub trait Untyped {}
+/// Private, so that no other type implements it.
+pub trait Attach: Sized {
+    fn attach(options: &OpenOptions<Self>) -> Result<Self>;
 }
 
-impl sealed::Untyped for UntypedSubscriber {}
-impl sealed::Untyped for UntypedReader {}
+/// Private, so that no other type implements it.
+pub trait Untyped {}
 
-impl sealed::Attach for UntypedSubscriber {
+impl Untyped for UntypedSubscriber {}
+impl Untyped for UntypedReader {}
+
+impl Attach for UntypedSubscriber {
     fn attach(options: &OpenOptions<Self>) -> Result<Self> {
         options.follow(options.settings.schema.clone(), LocalCopy::new).map(Self::new)
     }
 }
 
-impl<R: Row> sealed::Attach for Subscriber<R> {
+impl<R: Row> Attach for Subscriber<R> {
     fn attach(options: &OpenOptions<Self>) -> Result<Self> {
         let follow = options.follow(Some(Schema::of::<R>()?), LocalCopy::new)?;
         Ok(Self::new(UntypedSubscriber::new(follow)))
     }
 }
 
-impl sealed::Attach for UntypedReader {
+impl Attach for UntypedReader {
     fn attach(options: &OpenOptions<Self>) -> Result<Self> {
         let expected = options.settings.schema.clone();
         options.follow(expected, |source| Ok(LastSeen::new(source))).map(Self::new)
     }
 }
 
-impl<R: Row> sealed::Attach for Reader<R> {
+impl<R: Row> Attach for Reader<R> {
     fn attach(options: &OpenOptions<Self>) -> Result<Self> {
         let expected = Some(Schema::of::<R>()?);
         let follow = options.follow(expected, |source| Ok(LastSeen::new(source)))?;
@@ -244,7 +239,7 @@ impl<T: Open> OpenOptions<T> {
 }
 
 /// Untyped subscribers and readers.
-impl<T: Open + sealed::Untyped> OpenOptions<T> {
+impl<T: Open + Untyped> OpenOptions<T> {
     /// Sets the schema that the program expects, as the row type of a typed reader does. Rows are
     /// converted to it where only the widths of texts differ. Any other difference is
     /// [`Error::SchemaMismatch`], also when a later publisher changes the schema. By default, rows
@@ -252,7 +247,6 @@ impl<T: Open + sealed::Untyped> OpenOptions<T> {
     ///
     /// ```
     /// # use common::{Error, Schema, UntypedPublisher, UntypedReader};
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-schema-{}", std::process::id());
     /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("name:text(8)", None)?).open()?;
     /// let wider = Schema::parse("name:text(32)", None)?;
@@ -262,8 +256,8 @@ impl<T: Open + sealed::Untyped> OpenOptions<T> {
     /// let other = Schema::parse("id:u64", None)?;
     /// let refused = UntypedReader::builder(&name).schema(other).open();
     /// assert!(matches!(refused, Err(Error::SchemaMismatch { .. })));
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn schema(mut self, schema: Schema) -> Self {
         self.settings.schema = Some(schema);
