@@ -22,7 +22,6 @@ use crate::{RowRef, Timestamp, Value};
 /// use std::time::Duration;
 /// use common::{Expiry, Schema, UntypedPublisher};
 ///
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-expiry-{}", std::process::id());
 /// # let name = name.as_str();
 /// let mut publisher = UntypedPublisher::open(name, Schema::parse("id:u8", None)?)?;
@@ -36,8 +35,8 @@ use crate::{RowRef, Timestamp, Value};
 ///     expiry.run(&mut publisher)?;
 /// }
 /// assert!(publisher.is_empty());
-/// # publisher.close()
-/// # }
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
 /// ```
 pub struct Expiry {
     rule: Rule,

@@ -93,7 +93,6 @@ impl TableInfo {
 /// # Examples
 /// ```
 /// # use common::{Schema, UntypedPublisher, inspect, tables};
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-tables-{}", std::process::id());
 /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
 /// for table in tables()? {
@@ -103,8 +102,8 @@ impl TableInfo {
 ///     }
 /// }
 /// # assert!(tables()?.contains(&name));
-/// # publisher.close()
-/// # }
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
 /// ```
 pub fn tables() -> Result<Vec<String>> {
     let mut names = suffixes(Path::new(DIRECTORY), "tablecast.table.")?;
@@ -135,15 +134,14 @@ pub(super) fn suffixes(directory: &Path, prefix: &str) -> Result<Vec<String>> {
 /// # Examples
 /// ```
 /// # use common::{Schema, UntypedPublisher, inspect};
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-inspect-{}", std::process::id());
 /// let schema = Schema::parse("id:u64,price:f64", None)?;
 /// let publisher = UntypedPublisher::builder(&name, schema).open()?;
 /// let info = inspect(&name, None)?;
 /// assert_eq!((info.version, info.rows), (1, 0));
 /// assert!(info.publisher.is_alive());
-/// # publisher.close()
-/// # }
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
 /// ```
 pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
     let name = TableName::new(name)?;
@@ -209,13 +207,12 @@ pub fn inspect(name: &str, owner: Option<u32>) -> Result<TableInfo> {
 /// # Examples
 /// ```
 /// # use common::{Schema, UntypedPublisher, inspect, admin::huge_bytes};
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-huge-{}", std::process::id());
 /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
 /// let table = inspect(&name, None)?;
 /// assert!(huge_bytes(&table).unwrap() <= table.bytes + table.index_bytes.unwrap());
-/// # publisher.close()
-/// # }
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
 /// ```
 pub fn huge_bytes(table: &TableInfo) -> Option<u64> {
     let region = TableName::new(&table.name).ok()?.region();

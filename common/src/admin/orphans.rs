@@ -158,13 +158,11 @@ pub struct Kept {
 ///
 /// # Examples
 /// ```no_run
-/// # fn main() -> common::Result<()> {
 /// let swept = common::sweep()?;
 /// for kept in &swept.kept {
 ///     println!("{}: {}", kept.object, kept.error);
 /// }
-/// # Ok(())
-/// # }
+/// # Ok::<(), common::Error>(())
 /// ```
 pub fn sweep() -> Result<Swept> {
     let mut swept = Swept::default();

@@ -17,14 +17,12 @@ use crate::wake::registry::Registry;
 /// # Examples
 /// ```
 /// # use common::{Schema, UntypedPublisher};
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-remove-{}", std::process::id());
 /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
 /// assert!(common::remove(&name).is_err(), "its publisher is alive");
 /// drop(publisher);
 /// common::remove(&name)?;
-/// # Ok(())
-/// # }
+/// # Ok::<(), common::Error>(())
 /// ```
 pub fn remove(name: &str) -> Result<Vec<String>> {
     remove_of(name, own_user())

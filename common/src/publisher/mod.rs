@@ -13,7 +13,6 @@ mod key_index;
 mod name;
 mod notify;
 mod open;
-mod statistics;
 mod table;
 
 use std::marker::PhantomData;
@@ -27,7 +26,6 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 pub use builder::{PublishedRows, PublisherBuilder};
 pub(crate) use name::acquire_lock_of;
 pub(crate) use open::adopt;
-pub use statistics::Statistics;
 
 use crate::clock::monotonic_ns;
 use crate::error::{Error, Result};
@@ -178,7 +176,6 @@ impl<R: Row> Publisher<R> {
     /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
     /// # #[repr(C)]
     /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-keep-{}", std::process::id());
     /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
     /// # let mut tx = publisher.begin();
@@ -189,8 +186,8 @@ impl<R: Row> Publisher<R> {
     /// assert!(!prices.publisher_state().is_alive());
     /// let publisher = Publisher::<Price>::builder(&name).open()?;
     /// assert_eq!((publisher.len(), publisher.epoch()), (1, 2));
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn close_and_keep(self) -> Result<()> {
         self.inner.close_and_keep()
@@ -218,7 +215,6 @@ impl<R: Row> Deref for Publisher<R> {
 /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
 /// # #[repr(C)]
 /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-transaction-{}", std::process::id());
 /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
 /// let mut tx = publisher.begin();
@@ -233,8 +229,8 @@ impl<R: Row> Deref for Publisher<R> {
 /// tx.clear();
 /// drop(tx);
 /// assert_eq!(publisher.get(&1)?, Some(Price { instrument: 1, bid: 11 }));
-/// # publisher.close()
-/// # }
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
 /// ```
 #[must_use = "a transaction that is dropped changes nothing"]
 #[derive(Debug)]
@@ -295,7 +291,6 @@ impl<R: Row> Transaction<'_, R> {
     /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
     /// # #[repr(C)]
     /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-replace-with-{}", std::process::id());
     /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
     /// let mut tx = publisher.begin();
@@ -308,8 +303,8 @@ impl<R: Row> Transaction<'_, R> {
     /// assert_eq!(tx.len(), 2); // key 2 is removed, key 3 is added, key 1 is unchanged
     /// tx.commit()?;
     /// assert_eq!(prices.refresh()?.len(), 2);
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn replace_with<'r>(&mut self, rows: impl IntoIterator<Item = &'r R>) -> Result<()> {
         self.inner.replace_with(rows.into_iter().map(bytemuck::bytes_of))
@@ -350,7 +345,6 @@ impl<R: Row> Transaction<'_, R> {
     /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
     /// # #[repr(C)]
     /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-try-commit-{}", std::process::id());
     /// # let mut publisher = Publisher::<Price>::open(&name)?;
     /// let mut tx = publisher.begin();
@@ -361,8 +355,8 @@ impl<R: Row> Transaction<'_, R> {
     ///     std::thread::sleep(std::time::Duration::from_secs(1));
     /// }
     /// # drop(tx);
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn try_commit(&mut self) -> Result<u64> {
         self.inner.try_commit()
@@ -378,7 +372,6 @@ impl<R: Row> Transaction<'_, R> {
 /// ```
 /// use std::sync::Arc;
 /// use common::{RowBuf, Schema, UntypedPublisher};
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-untyped-publisher-{}", std::process::id());
 /// let schema = Schema::parse("id:u64,name:text(16),price:f64", Some("id"))?;
 /// let line = r#"{"id": 7, "name": "seven", "price": 7.5}"#;
@@ -395,8 +388,8 @@ impl<R: Row> Transaction<'_, R> {
 /// let mut tx = publisher.begin();
 /// tx.delete(&key)?;
 /// tx.commit()?;
-/// # publisher.close()
-/// # }
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
 /// ```
 pub struct UntypedPublisher {
     name: OwnedName,
@@ -508,7 +501,6 @@ impl UntypedPublisher {
     ///
     /// ```
     /// # use common::{Schema, UntypedPublisher};
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-resume-{}", std::process::id());
     /// let mut publisher = UntypedPublisher::open(&name, Schema::parse("id:u8", None)?)?;
     /// let mut tx = publisher.begin();
@@ -519,8 +511,8 @@ impl UntypedPublisher {
     /// tx.insert(&[2])?;
     /// tx.commit()?;
     /// assert_eq!(publisher.len(), 2);
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn resume(&mut self) -> UntypedTransaction<'_> {
         UntypedTransaction { publisher: self }
@@ -543,7 +535,6 @@ impl UntypedPublisher {
     /// # Examples
     /// ```
     /// # use common::{Schema, UntypedPublisher, UntypedSubscriber};
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-reshape-{}", std::process::id());
     /// let narrow = Schema::parse("id:u8,name:text(8)", None)?;
     /// let mut publisher = UntypedPublisher::builder(&name, narrow).capacity(10).open()?;
@@ -553,8 +544,8 @@ impl UntypedPublisher {
     /// publisher.reshape(wide.clone(), 20, [b"\x07a wider name    "])?;
     /// assert_eq!(subscriber.refresh()?.len(), 1);
     /// assert_eq!((**subscriber.schema() == wide, subscriber.capacity()), (true, 20));
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn reshape<B: AsRef<[u8]>>(
         &mut self,
@@ -673,12 +664,11 @@ impl UntypedPublisher {
             return Ok(());
         }
         match self.maintain() {
-            Err(error @ Error::Lost { .. }) => Err(error),
-            Err(error) => {
+            Err(error) if !matches!(error, Error::Lost { .. }) => {
                 tracing::warn!("maintenance is tried again in a second: {error}");
                 Ok(())
             }
-            Ok(()) => Ok(()),
+            maintained => maintained,
         }
     }
 
@@ -695,7 +685,6 @@ impl UntypedPublisher {
     /// ```
     /// # use common::{Schema, UntypedPublisher, publisher::MAINTENANCE_INTERVAL};
     /// # use std::sync::mpsc::{RecvTimeoutError, channel};
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-maintain-{}", std::process::id());
     /// # let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
     /// # let (sender, rows) = channel::<[u8; 8]>();
@@ -711,8 +700,8 @@ impl UntypedPublisher {
     ///         Err(RecvTimeoutError::Disconnected) => break,
     ///     }
     /// }
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn maintain(&mut self) -> Result<()> {
         self.next_maintenance_ns = monotonic_ns() + MAINTENANCE_INTERVAL.as_nanos() as u64;
@@ -791,7 +780,6 @@ impl UntypedPublisher {
     /// or the registry.
     fn keep_names(&mut self) -> Result<()> {
         match self.name.relock() {
-            Ok(()) => {}
             Err(Error::PublisherActive { table, .. }) => {
                 // Check the lock again before the next commit. The timer is not set: an event loop
                 // would spin while the other process keeps the lock.
@@ -804,7 +792,7 @@ impl UntypedPublisher {
                     return Err(Error::Lost { table });
                 }
             }
-            Err(error) => return Err(error),
+            relocked => relocked?,
         }
         if self.notifier.needs_registry() {
             self.renew_registry()?;
@@ -845,13 +833,12 @@ impl UntypedPublisher {
     /// # Examples
     /// ```
     /// # use common::{Schema, UntypedPublisher, inspect};
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-end-input-{}", std::process::id());
     /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
     /// publisher.end_input();
     /// assert!(inspect(&name, None)?.input_ended_ago.is_some());
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn end_input(&self) {
         let region = self.table.region();
@@ -866,7 +853,6 @@ impl UntypedPublisher {
     /// # Examples
     /// ```
     /// # use common::{Schema, UntypedPublisher, UntypedSubscriber};
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-resume-input-{}", std::process::id());
     /// # let publisher = UntypedPublisher::open(&name, Schema::parse("id:u64", None)?)?;
     /// let subscriber = UntypedSubscriber::open(&name)?;
@@ -874,8 +860,8 @@ impl UntypedPublisher {
     /// assert!(subscriber.has_input_ended());
     /// publisher.resume_input();
     /// assert!(!subscriber.has_input_ended());
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn resume_input(&self) {
         self.table.region().set(header::INPUT_ENDED, 0);
@@ -1028,6 +1014,53 @@ impl UntypedTransaction<'_> {
     }
 }
 
+/// Counters of a publisher since it was opened. Their cost per commit is too small to measure.
+///
+/// # Examples
+/// ```
+/// # use common::{Schema, UntypedPublisher};
+/// # let name = format!("doc-statistics-{}", std::process::id());
+/// let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u8,n:u8", None)?).open()?;
+/// let (sender, times) = std::sync::mpsc::channel();
+/// publisher.time_commits(move |time| drop(sender.send(time)));
+/// let mut tx = publisher.begin();
+/// tx.upsert(&[1, 0])?;
+/// tx.upsert(&[2, 0])?;
+/// tx.commit()?;
+/// let mut tx = publisher.begin();
+/// tx.upsert(&[1, 9])?;
+/// tx.delete(&[2])?;
+/// tx.commit()?;
+///
+/// let statistics = publisher.statistics();
+/// assert_eq!(statistics.commits, 2);
+/// assert_eq!((statistics.creates, statistics.updates, statistics.deletes), (2, 1, 1));
+/// assert_eq!(times.try_iter().count(), 2);
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
+/// ```
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Number of committed transactions that changed rows. Commits without rows, which signal
+    /// other events, and calls of [`reshape`](crate::UntypedPublisher::reshape) also create
+    /// versions but are not counted here.
+    pub commits: u64,
+    /// Number of rows with new keys in these transactions. If a new key takes the slot of a
+    /// deleted key in a full table, this counts as one deletion and one creation.
+    pub creates: u64,
+    /// Number of rows that these transactions replaced.
+    pub updates: u64,
+    /// Number of rows that these transactions removed.
+    pub deletes: u64,
+    /// Number of times the publisher swept its registry, in calls to
+    /// [`maintain`](crate::UntypedPublisher::maintain) and in its own maintenance.
+    pub sweeps: u64,
+    /// Number of wake-ups sent. A commit counts one for each subscriber that it wakes
+    /// individually, and one for all subscribers that sleep on the futex.
+    pub wakes: u64,
+}
+
 impl std::fmt::Debug for UntypedPublisher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("UntypedPublisher")
@@ -1050,5 +1083,48 @@ impl std::fmt::Debug for UntypedTransaction<'_> {
             .field("table", &self.publisher.name())
             .field("changes", &self.len())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Result, Schema, UntypedPublisher};
+
+    #[test]
+    fn changes_are_counted_as_creates_updates_and_deletes() -> Result<()> {
+        let name = format!("unit-statistics-{}", std::process::id());
+        let schema = Schema::parse("id:u8,n:u8", None)?;
+        let mut publisher = UntypedPublisher::builder(&name, schema).capacity(2).open()?;
+        let counts = |publisher: &UntypedPublisher| {
+            let statistics = publisher.statistics();
+            [statistics.commits, statistics.creates, statistics.updates, statistics.deletes]
+        };
+        let mut tx = publisher.begin();
+        tx.insert(&[1, 0])?;
+        tx.insert(&[2, 0])?;
+        tx.commit()?;
+        assert_eq!(counts(&publisher), [1, 2, 0, 0]);
+        // Dropped transactions and transactions without effect are not counted.
+        publisher.begin().upsert(&[1, 1])?;
+        let mut tx = publisher.begin();
+        tx.delete(&[1])?;
+        drop(tx);
+        publisher.begin().commit()?;
+        assert_eq!(counts(&publisher), [1, 2, 0, 0]);
+        // In a full table the slot of a deleted key is reused immediately.
+        let mut tx = publisher.begin();
+        tx.delete(&[1])?;
+        tx.insert(&[3, 0])?;
+        tx.update(&[2, 7])?;
+        tx.commit()?;
+        assert_eq!(counts(&publisher), [2, 3, 1, 1]);
+        let mut tx = publisher.begin();
+        tx.clear();
+        tx.commit()?;
+        assert_eq!(counts(&publisher), [3, 3, 1, 3]);
+        let before = publisher.statistics().sweeps;
+        publisher.maintain()?;
+        assert_eq!(publisher.statistics().sweeps, before + 1);
+        publisher.close()
     }
 }

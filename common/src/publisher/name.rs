@@ -28,7 +28,6 @@ impl OwnedName {
         Ok(Self { name, lock })
     }
 
-    /// Returns the name.
     pub fn table(&self) -> &TableName {
         &self.name
     }

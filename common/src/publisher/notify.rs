@@ -85,17 +85,14 @@ impl Notifier {
         self.registry.as_ref().map_or(0, Registry::id)
     }
 
-    /// Returns the mode and group of the registry.
     pub fn access(&self) -> Access {
         self.settings.access
     }
 
-    /// Returns the number of wake-ups sent.
     pub fn wakes(&self) -> u64 {
         self.wakes
     }
 
-    /// Returns the number of sweeps of the registry.
     pub fn sweeps(&self) -> u64 {
         self.sweeps
     }
@@ -242,9 +239,8 @@ fn wake_parked(
 }
 
 fn remove_name(registry_id: u64) {
-    if let Err(error) = object::remove(&registry_name(registry_id)) {
-        tracing::warn!("the registry stays as an orphan: {error}");
-    }
+    object::remove(&registry_name(registry_id))
+        .unwrap_or_else(|error| tracing::warn!("the registry stays as an orphan: {error}"));
 }
 
 #[cfg(all(test, not(loom)))]

@@ -37,7 +37,6 @@ pub(super) enum Existing {
     Required,
 }
 
-/// Opens a table for publishing.
 pub(super) fn open(
     name: &str,
     schema: Schema,
@@ -59,9 +58,8 @@ pub(super) fn open(
     }
     // A publisher that died while replacing a region leaves this object behind. If it belongs to
     // another user and cannot be removed, it stays.
-    if let Err(error) = object::remove(&name.next_region()) {
-        tracing::warn!("an unused region stays: {error}");
-    }
+    object::remove(&name.next_region())
+        .unwrap_or_else(|error| tracing::warn!("an unused region stays: {error}"));
     let Some(left) = PublisherRegion::adopt(name).or_else(|error| opening.fail(error))? else {
         return opening.create();
     };

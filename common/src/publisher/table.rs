@@ -18,8 +18,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::Statistics;
 use super::key_index::PublishedIndex;
-use super::statistics::Statistics;
 use crate::error::{Error, Result};
 use crate::index::{Hash, KeyHasher, KeyIndex};
 use crate::memory::{AlignedWords, NoMemory, Scratch};
@@ -28,8 +28,8 @@ use crate::protocol::layout::{MAX_VERSION, header};
 use crate::protocol::read::Table;
 use crate::region::PublisherRegion;
 use crate::region::object::{TableName, no_memory};
-use crate::row::RowBuf;
 use crate::row::schema::Schema;
+use crate::row::{RowBuf, check_length};
 
 /// Ratio of the capacity of a successor region to that of a full region.
 const GROWTH_FACTOR: usize = 4;
@@ -49,7 +49,6 @@ pub(super) struct PublishedTable {
     version: u64,
     /// Number of committed rows.
     rows: usize,
-    /// Counters of commits and rows.
     statistics: Statistics,
 }
 
@@ -75,7 +74,7 @@ impl PublishedTable {
         let mut words = vec![0; schema.row_words()];
         for (slot, row) in rows.into_iter().enumerate() {
             let row = row.as_ref();
-            check_length(name, "row", row.len(), schema.row_size())?;
+            check_length(name.as_str(), "row", row, schema.row_size())?;
             if slot >= capacity {
                 return Err(full(name, capacity));
             }
@@ -108,7 +107,6 @@ impl PublishedTable {
         })
     }
 
-    /// Lets transactions stage more rows than the region has room for, up to `limit`.
     pub fn set_growth_limit(&mut self, limit: usize) {
         self.growth_limit = limit;
     }
@@ -127,23 +125,19 @@ impl PublishedTable {
         capacity
     }
 
-    /// Returns the region.
     #[inline]
     pub fn region(&self) -> &PublisherRegion {
         &self.region
     }
 
-    /// Returns the schema of the rows.
     pub fn schema(&self) -> &Arc<Schema> {
         self.region.schema()
     }
 
-    /// Returns the number of the last committed transaction.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// Returns the counters of commits and rows.
     pub fn statistics(&self) -> Statistics {
         self.statistics
     }
@@ -172,7 +166,6 @@ impl PublishedTable {
         self.index.find(key).and_then(|slot| self.row(slot)).transpose()
     }
 
-    /// Returns an iterator over all committed rows.
     pub fn iter(&self) -> impl Iterator<Item = Result<RowBuf>> + '_ {
         (0..self.index.used).filter_map(|slot| self.row(slot))
     }
@@ -209,7 +202,6 @@ impl PublishedTable {
         Ok(true)
     }
 
-    /// Adds a row to the transaction.
     #[inline]
     pub fn insert(&mut self, row: &[u8]) -> Result<()> {
         match self.locate(row)? {
@@ -218,7 +210,6 @@ impl PublishedTable {
         }
     }
 
-    /// Replaces the row that has the same key.
     #[inline]
     pub fn update(&mut self, row: &[u8]) -> Result<()> {
         match self.locate(row)? {
@@ -227,7 +218,6 @@ impl PublishedTable {
         }
     }
 
-    /// Adds a row, or replaces the row that has the same key.
     #[inline]
     pub fn upsert(&mut self, row: &[u8]) -> Result<()> {
         let slot = self.locate(row)?;
@@ -236,7 +226,7 @@ impl PublishedTable {
 
     /// Removes the row of a key, given in canonical bytes.
     pub fn delete(&mut self, key: &[u8]) -> Result<()> {
-        check_length(&self.name, "key", key.len(), self.schema().key_size())?;
+        check_length(self.name.as_str(), "key", key, self.schema().key_size())?;
         match self.index.find(key) {
             Some(slot) if self.is_present(slot) => {
                 let reserved = self.staged.reserve_deletion();
@@ -248,7 +238,6 @@ impl PublishedTable {
         }
     }
 
-    /// Removes all rows.
     pub fn clear(&mut self) {
         for slot in 0..self.index.used {
             if self.is_present(slot) {
@@ -294,7 +283,6 @@ impl PublishedTable {
         Ok(())
     }
 
-    /// Returns the number of staged changes.
     pub fn staged_changes(&self) -> usize {
         self.staged.effective().count()
     }
@@ -468,7 +456,6 @@ impl PublishedTable {
         Ok(())
     }
 
-    /// Removes the key index.
     pub fn remove_key_index(&self) -> Result<()> {
         self.key_index.remove()
     }
@@ -501,10 +488,9 @@ impl PublishedTable {
         Ok(())
     }
 
-    /// Returns the slot of a row's key.
     #[inline]
     fn locate(&self, row: &[u8]) -> Result<Option<usize>> {
-        check_length(&self.name, "row", row.len(), self.schema().row_size())?;
+        check_length(self.name.as_str(), "row", row, self.schema().row_size())?;
         Ok(self.index.find_row(row))
     }
 
@@ -545,7 +531,6 @@ impl PublishedTable {
         Ok(())
     }
 
-    /// Stages the deletion of the row at `slot`.
     fn vacate(&mut self, slot: usize) {
         let change = self.stage(slot);
         self.staged.vacate(change);
@@ -608,19 +593,6 @@ fn formatted_key(schema: &Schema, row: &[u8]) -> String {
     schema.format_key(&key)
 }
 
-#[inline]
-fn check_length(
-    table: &TableName,
-    what: &'static str,
-    length: usize,
-    expected: usize,
-) -> Result<()> {
-    if length == expected {
-        return Ok(());
-    }
-    Err(Error::WrongLength { table: table.as_str().to_owned(), what, length, expected })
-}
-
 /// Gives `region` the name, which `old` has. Removes its key index if that fails.
 fn take_name(
     region: &PublisherRegion,
@@ -647,7 +619,6 @@ fn full(table: &TableName, capacity: usize) -> Error {
 /// Value of `row` or `displaced` in a change that has none.
 const NONE: u32 = u32::MAX;
 
-/// The change of one slot.
 struct StagedSlot {
     slot: u32,
     /// Index of the staged row that the slot will hold; [`NONE`] if the slot will hold no row.
@@ -684,9 +655,7 @@ impl StagedSlot {
 #[derive(Default)]
 struct StagedChanges {
     slots: Scratch<StagedSlot>,
-    /// The words of the staged rows.
     words: Scratch<u64>,
-    /// Number of rows in `words`.
     rows: u32,
     /// Highest changed slot plus one.
     end: usize,
@@ -757,7 +726,6 @@ impl StagedChanges {
         Ok(self.vacated.try_reserve(1)?)
     }
 
-    /// Returns the number of slots that receive another key.
     fn new_keys(&self) -> usize {
         self.effective().filter(|change| change.row != NONE && !change.is_update()).count()
     }
@@ -823,7 +791,6 @@ struct SlotKeys {
     /// Number of words per slot in `words`.
     stride: usize,
     key_size: usize,
-    /// Result of [`Schema::key_word`].
     key_word: Option<usize>,
 }
 
@@ -870,7 +837,6 @@ impl SlotKeys {
         &mut bytemuck::cast_slice_mut(&mut self.words[slot * self.stride + 1..])[..self.key_size]
     }
 
-    /// Stores the key of a row at a slot.
     fn set_key_of_row(&mut self, slot: usize, row: &[u8]) {
         let words = &mut self.words[slot * self.stride + 1..];
         if let Some(word) = self.key_word {
@@ -891,7 +857,6 @@ impl SlotKeys {
         self.words[slot * self.stride + 1]
     }
 
-    /// Returns the hash of the key at a slot.
     #[inline]
     fn hash(&self, slot: usize) -> Hash {
         match self.key_word {
@@ -1051,7 +1016,6 @@ impl RowIndex {
         })
     }
 
-    /// Returns true if one of the first `capacity` slots is free.
     fn has_slot(&self, capacity: usize) -> bool {
         !self.free.is_empty() || self.used < capacity
     }
@@ -1117,7 +1081,6 @@ impl RowIndex {
         self.free.push(slot as u32);
     }
 
-    /// Removes the key at a slot from the index.
     fn leave(&mut self, slot: usize) {
         let hash = self.slots.hash(slot);
         self.keys.remove(hash, slot, |other| self.slots.hash(other));

@@ -15,12 +15,10 @@ pub struct Header {
     words: [u64; header::SCHEMA],
     pub geometry: Geometry,
     pub schema: Schema,
-    /// Size of the file, in bytes.
     pub file_size: u64,
 }
 
 impl Header {
-    /// Reads and checks the header of `object`.
     pub fn read(object: &str, file: &File) -> Result<Self> {
         let corrupt = |reason: &str| corrupt(object, reason);
         let mut words = [0; header::SCHEMA];

@@ -92,12 +92,10 @@ impl PublisherIndex {
         self.has_name() && self.lock.metadata().is_ok_and(|status| status.len() == size)
     }
 
-    /// Returns the number of this generation.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Returns the geometry of this generation.
     pub fn geometry(&self) -> IndexGeometry {
         self.geometry
     }
@@ -156,13 +154,11 @@ impl ReaderIndex {
         Ok(Some(Self { mapping, geometry, hasher }))
     }
 
-    /// Returns the hasher of the keys in this generation.
     #[inline]
     pub fn hasher(&self) -> KeyHasher {
         self.hasher
     }
 
-    /// Returns the entries.
     #[inline]
     pub fn index(&self) -> KeyIndex<'_> {
         KeyIndex::new(self.mapping.all_words(), self.geometry)

@@ -82,7 +82,6 @@ impl Mapping {
         Some(kib.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
     }
 
-    /// Returns all words.
     #[inline(always)]
     pub fn all_words(&self) -> &[ReadOnlyWord] {
         self.words(self.words)

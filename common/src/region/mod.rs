@@ -52,9 +52,7 @@ const GROWTH_SLACK_WORDS: usize = 256 * 1024 / 8;
 #[derive(Clone, Debug)]
 pub struct RegionOptions {
     pub schema: Arc<Schema>,
-    /// Capacity in rows.
     pub capacity: usize,
-    /// Number of slots of the registry.
     pub slots: usize,
     /// Number of publishers that the table has had, including this one.
     pub epoch: u64,
@@ -79,7 +77,6 @@ pub struct Region<M> {
     id: u64,
 }
 
-/// A region that is open for reading.
 pub type ReaderRegion = Region<Mapping>;
 /// The publisher's region, which is open for reading and writing.
 pub type PublisherRegion = Region<WritableMapping>;
@@ -212,7 +209,6 @@ impl<M: Borrow<Mapping>> Region<M> {
         &self.object
     }
 
-    /// Returns the schema of the rows.
     pub fn schema(&self) -> &Arc<Schema> {
         &self.schema
     }
@@ -268,7 +264,6 @@ impl<M: Borrow<Mapping>> Region<M> {
         if self.is_whole() { Ok(()) } else { Err(self.truncated()) }
     }
 
-    /// Returns true if [`check_whole`](Self::check_whole) returns no error.
     #[inline]
     pub fn is_whole(&self) -> bool {
         self.mapping().is_whole()
@@ -278,7 +273,6 @@ impl<M: Borrow<Mapping>> Region<M> {
         self.corrupt("it was truncated while it was in use".to_owned())
     }
 
-    /// Returns true if the file contains `words` words.
     fn reaches(&self, words: usize) -> Result<bool> {
         if words <= self.reach.load(Ordering::Relaxed) {
             return Ok(true);

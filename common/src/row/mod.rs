@@ -17,6 +17,7 @@ pub mod value;
 mod view;
 
 pub use buffer::RowBuf;
+pub(crate) use view::check_length;
 pub use view::{KeyRef, RowRef};
 
 /// One field of a [`Row`].

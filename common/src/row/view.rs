@@ -33,7 +33,7 @@ impl<'a> RowRef<'a> {
     /// # Errors
     /// [`Error::WrongLength`] if the number of bytes is not [`Schema::row_size`].
     pub fn new(schema: &'a Arc<Schema>, bytes: &'a [u8]) -> Result<RowRef<'a>> {
-        check_length("row", bytes, schema.row_size())?;
+        check_length("(unknown)", "row", bytes, schema.row_size())?;
         Ok(RowRef { schema, bytes })
     }
 
@@ -108,7 +108,7 @@ impl<'a> KeyRef<'a> {
     /// # Errors
     /// [`Error::WrongLength`] if the number of bytes is not [`Schema::key_size`].
     pub fn new(schema: &'a Schema, bytes: &'a [u8]) -> Result<KeyRef<'a>> {
-        check_length("key", bytes, schema.key_size())?;
+        check_length("(unknown)", "key", bytes, schema.key_size())?;
         Ok(KeyRef { schema, bytes: KeyBytes::Packed(bytes) })
     }
 
@@ -139,11 +139,18 @@ impl<'a> KeyRef<'a> {
     }
 }
 
-fn check_length(what: &'static str, bytes: &[u8], expected: usize) -> Result<()> {
+/// Checks the length of a row or a key, which is `what`.
+#[inline]
+pub(crate) fn check_length(
+    table: &str,
+    what: &'static str,
+    bytes: &[u8],
+    expected: usize,
+) -> Result<()> {
     if bytes.len() == expected {
         return Ok(());
     }
-    Err(Error::WrongLength { table: "(unknown)".to_owned(), what, length: bytes.len(), expected })
+    Err(Error::WrongLength { table: table.to_owned(), what, length: bytes.len(), expected })
 }
 
 impl fmt::Display for KeyRef<'_> {

@@ -41,7 +41,6 @@ impl<T> Change<T> {
 /// ```
 /// # use common::{Cause, Schema, UntypedPublisher, UntypedSubscriber};
 /// # use std::time::Duration;
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-cause-{}", std::process::id());
 /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
 /// # let mut table = UntypedSubscriber::open(&name)?;
@@ -54,8 +53,8 @@ impl<T> Change<T> {
 ///     Cause::Nothing => println!("timed out"),
 ///     _ => {}
 /// }
-/// # publisher.close()
-/// # }
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
 /// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +129,6 @@ impl<'s> UntypedChanges<'s> {
     ///
     /// ```
     /// # use common::{Cause, Schema, UntypedPublisher, UntypedSubscriber};
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-schema-changed-{}", std::process::id());
     /// # let open = |fields| UntypedPublisher::builder(&name, Schema::parse(fields, None)?).open();
     /// # drop(open("id:u64,name:text(8)")?);
@@ -143,8 +141,8 @@ impl<'s> UntypedChanges<'s> {
     ///     columns = table.schema().fields().iter().map(|field| field.name().to_owned()).collect();
     /// }
     /// # assert_eq!(columns, ["id", "name"]);
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn schema_changed(&self) -> bool {
         self.copy.schema_changed()
@@ -234,7 +232,6 @@ impl ExactSizeIterator for UntypedChangesIter<'_> {}
 /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
 /// # #[repr(C)]
 /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-changes-{}", std::process::id());
 /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
 /// # let mut prices = Subscriber::<Price>::open(&name)?;
@@ -248,8 +245,8 @@ impl ExactSizeIterator for UntypedChangesIter<'_> {}
 /// // Three commits, and one change: intermediate rows are not reported.
 /// let created = Change::Created(&Price { instrument: 7, bid: 3 });
 /// assert_eq!(changes.iter().collect::<Vec<_>>(), [created]);
-/// # publisher.close()
-/// # }
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Changes<'s, R> {

@@ -58,12 +58,9 @@ impl AsFd for Interrupter {
     }
 }
 
-/// Events that ended a sleep.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Woken {
-    /// The publisher sent a wake-up.
     pub(super) by_publisher: bool,
-    /// The publisher's process has ended.
     pub(super) by_death: bool,
 }
 
@@ -106,7 +103,6 @@ impl EventSet {
         let _closing_removes_it = self.epoll.delete(receiver);
     }
 
-    /// Adds an interrupter.
     pub(super) fn add_interrupter(&self, interrupter: &Interrupter) -> Result<()> {
         self.add(interrupter, INTERRUPTER, EpollFlags::empty())
     }
@@ -133,7 +129,6 @@ impl EventSet {
         Ok(self.publisher.is_some())
     }
 
-    /// Ends the watch of a publisher.
     pub(super) fn forget_publisher(&mut self) {
         if let Some(publisher) = self.publisher.take() {
             self.remove_receiver(publisher);

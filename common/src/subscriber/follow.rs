@@ -37,13 +37,10 @@ const PARK_TRIES: u32 = 64;
 pub(super) trait Content {
     /// Returns the region that the content is from.
     fn region(&self) -> &ReaderRegion;
-    /// Returns the version of the content.
     fn version(&self) -> u64;
     /// Begins a refresh: forgets the changes of the last one.
     fn clear_changes(&mut self);
-    /// Returns true if this refresh changed the content.
     fn has_changes(&self) -> bool;
-    /// Returns true if this refresh changed the schema.
     fn schema_changed(&self) -> bool;
     /// Applies everything that was committed since the version of the content. It is unchanged
     /// after an error.
@@ -52,14 +49,12 @@ pub(super) trait Content {
     /// content is unchanged after an error.
     fn move_to_successor(&mut self) -> Result<bool>;
 
-    /// Returns true if there is a commit that is not applied.
     #[inline]
     fn is_behind(&self) -> bool {
         self.region().word(header::COMMIT) != self.version()
     }
 }
 
-/// Content that follows a table.
 pub(super) struct Follow<C> {
     content: C,
     parking: ParkState,
@@ -94,7 +89,6 @@ impl<C: Content> Follow<C> {
         &self.content
     }
 
-    /// Returns the state of the publisher as last observed.
     pub(super) fn publisher_state(&self) -> PublisherState {
         self.liveness.state()
     }
@@ -170,7 +164,6 @@ impl<C: Content> Follow<C> {
         self.settle(awaited)
     }
 
-    /// Returns a handle that ends waits from another thread.
     pub(super) fn interrupter(&mut self) -> Result<Interrupter> {
         if let Some(interrupter) = &self.interrupter {
             return Ok(interrupter.clone());

@@ -20,7 +20,6 @@ const UNWOKEN_RECHECK: Duration = Duration::from_millis(50);
 /// ```
 /// # use common::{PublisherState, Schema, UntypedPublisher, UntypedSubscriber};
 /// # use std::time::Duration;
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-state-{}", std::process::id());
 /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
 /// # let mut table = UntypedSubscriber::builder(&name).recheck(Duration::from_millis(5)).open()?;
@@ -33,8 +32,7 @@ const UNWOKEN_RECHECK: Duration = Duration::from_millis(50);
 ///     _ => "in another state".to_owned(),
 /// };
 /// # assert_eq!(age, "closed");
-/// # Ok(())
-/// # }
+/// # Ok::<(), common::Error>(())
 /// ```
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,13 +116,11 @@ impl Liveness {
         self.changed = false;
     }
 
-    /// Returns true if the state changed in this refresh.
     #[inline]
     pub(super) fn changed(&self) -> bool {
         self.changed
     }
 
-    /// Returns true if the next re-check is due.
     #[inline]
     pub(super) fn is_check_due(&self) -> bool {
         monotonic_ns() >= self.next_check_ns
@@ -134,7 +130,6 @@ impl Liveness {
         Duration::from_nanos(self.next_check_ns.saturating_sub(monotonic_ns()))
     }
 
-    /// Makes the next re-check due at once.
     pub(super) fn check_soon(&mut self) {
         self.next_check_ns = 0;
     }

@@ -41,7 +41,6 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) enum ParkEvent {
     /// The subscriber is awake, and nothing else happened.
     Awake,
-    /// The subscriber is parked and may sleep.
     Parked,
     /// The publisher can now wake the subscriber, or cannot any more. The re-check interval depends
     /// on this.
@@ -76,7 +75,6 @@ pub(super) struct ParkState {
     thread: Option<WaitThread>,
     /// True if somebody may wait for the descriptor. Then each refresh that finds no news parks.
     armed: AtomicBool,
-    /// The version at which the subscriber is parked.
     parked: Option<u64>,
     /// True if a refresh has unparked the subscriber because of a commit, without looking for other
     /// events.
@@ -230,7 +228,6 @@ impl ParkState {
         self.warn_once(format_args!("sleeps on the futex and in no message queue: {reason}"));
     }
 
-    /// Leaves the registry.
     fn leave(&mut self) {
         let entry = self.entry.take();
         let receiver = entry.as_ref().and_then(RegistryEntry::receiver);

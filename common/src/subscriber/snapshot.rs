@@ -17,7 +17,6 @@ use crate::row::schema::Schema;
 /// # use common::{Schema, UntypedPublisher};
 /// use common::{Snapshot, UntypedReader};
 ///
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-snapshot-{}", std::process::id());
 /// # let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64,half:f64", None)?).open()?;
 /// # let mut tx = publisher.begin();
@@ -30,8 +29,8 @@ use crate::row::schema::Schema;
 /// for row in snapshot.iter() {
 ///     println!("{}", serde_json::to_string(&row).unwrap()); // {"id":7,"half":3.5}
 /// }
-/// # publisher.close()
-/// # }
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
 /// ```
 #[derive(Default)]
 pub struct Snapshot {

@@ -31,7 +31,6 @@ use crate::row::{Key, Row};
 /// #[repr(C)]
 /// struct Price { #[row(key)] instrument: u64, bid: f64 }
 ///
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-subscriber-{}", std::process::id());
 /// let mut publisher = Publisher::<Price>::builder(&name).open()?;
 /// let mut prices = Subscriber::<Price>::open(&name)?;
@@ -46,8 +45,8 @@ use crate::row::{Key, Row};
 ///     assert_eq!(change, Change::Created(&Price { instrument: 7, bid: 9.5 }));
 /// }
 /// assert_eq!(prices.get(&7).unwrap().bid, 9.5);
-/// # publisher.close()
-/// # }
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
 /// ```
 ///
 /// A row is borrowed from the local copy. It cannot outlive a refresh or be sent to another thread:
@@ -172,7 +171,6 @@ impl<R: Row> Subscriber<R> {
     /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
     /// # #[repr(C)]
     /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-snapshot-{}", std::process::id());
     /// let mut publisher = Publisher::<Price>::builder(&name).open()?;
     /// let prices = Subscriber::<Price>::open(&name)?;
@@ -184,8 +182,8 @@ impl<R: Row> Subscriber<R> {
     /// assert_eq!(prices.snapshot(&mut rows)?, publisher.version());
     /// assert_eq!(rows, [Price { instrument: 7, bid: 3 }]);
     /// assert!(prices.is_empty(), "it was not refreshed");
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     ///
     /// # Errors
@@ -214,7 +212,6 @@ impl<R: Row> Subscriber<R> {
     /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
     /// # #[repr(C)]
     /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-wait-{}", std::process::id());
     /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
     /// let mut prices = Subscriber::<Price>::open(&name)?;
@@ -228,8 +225,8 @@ impl<R: Row> Subscriber<R> {
     /// for change in changes {
     ///     println!("{change:?}, at version {}", changes.version());
     /// }
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     ///
     /// # Errors

@@ -23,7 +23,6 @@ use crate::row::{KeyRef, RowBuf, RowRef};
 /// ```
 /// use common::UntypedSubscriber;
 /// # use common::{Schema, UntypedPublisher};
-/// # fn main() -> common::Result<()> {
 /// # let name = format!("doc-untyped-subscriber-{}", std::process::id());
 /// # let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64,half:f64", None)?).open()?;
 /// # let mut tx = publisher.begin();
@@ -39,8 +38,8 @@ use crate::row::{KeyRef, RowBuf, RowRef};
 /// let key = table.schema().parse_key("7")?;
 /// let row = table.get(&key).expect("the row exists");
 /// assert_eq!(serde_json::to_string(&row).unwrap(), r#"{"id":7,"half":3.5}"#);
-/// # publisher.close()
-/// # }
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
 /// ```
 pub struct UntypedSubscriber {
     follow: Follow<LocalCopy>,
@@ -116,15 +115,14 @@ impl UntypedSubscriber {
     ///
     /// ```
     /// # use common::{PublisherState, Schema, UntypedPublisher, UntypedSubscriber, publisher::SILENT_AFTER};
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-heartbeat-{}", std::process::id());
     /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
     /// let table = UntypedSubscriber::open(&name)?;
     /// let hangs = table.publisher_state().is_alive()
     ///     && table.heartbeat_age().is_some_and(|age| age > SILENT_AFTER);
     /// # assert!(!hangs);
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn heartbeat_age(&self) -> Option<Duration> {
         self.follow.heartbeat_age()
@@ -153,7 +151,6 @@ impl UntypedSubscriber {
     ///
     /// ```
     /// # use common::{Schema, UntypedPublisher, UntypedSubscriber};
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-committed-{}", std::process::id());
     /// let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u8", None)?).open()?;
     /// let mut table = UntypedSubscriber::open(&name)?;
@@ -165,8 +162,8 @@ impl UntypedSubscriber {
     /// table.refresh()?;
     /// assert!(table.committed() >= first);
     /// # assert!(first.is_some());
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     pub fn committed(&self) -> Option<Duration> {
         commit_time(self.local_copy().region().words(), self.version()).map(Duration::from_nanos)
@@ -300,7 +297,6 @@ impl UntypedSubscriber {
     /// ```
     /// # use common::{Schema, UntypedPublisher, UntypedSubscriber};
     /// # use std::time::Duration;
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-wait-for-{}", std::process::id());
     /// # let mut publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
     /// let mut table = UntypedSubscriber::open(&name)?;
@@ -310,8 +306,8 @@ impl UntypedSubscriber {
     /// // The publisher's commit returned `written`, and the publisher passed it on.
     /// let changes = table.wait_for(written, Some(Duration::from_secs(2)))?;
     /// assert!(changes.version() >= written, "not within two seconds");
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     ///
     /// # Errors
@@ -337,15 +333,14 @@ impl UntypedSubscriber {
     ///
     /// ```
     /// # use common::{Cause, Schema, UntypedPublisher, UntypedSubscriber};
-    /// # fn main() -> common::Result<()> {
     /// # let name = format!("doc-interrupt-{}", std::process::id());
     /// # let publisher = UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
     /// let mut table = UntypedSubscriber::open(&name)?;
     /// let interrupter = table.interrupter()?;
     /// std::thread::spawn(move || interrupter.interrupt());
     /// while !table.wait(None)?.interrupted() { /* use the changes */ }
-    /// # publisher.close()
-    /// # }
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
     /// ```
     ///
     /// # Errors

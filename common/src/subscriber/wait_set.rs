@@ -27,7 +27,6 @@ const OBJECT: &str = "a set of tables";
 /// # #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable, Row)]
 /// # #[repr(C)]
 /// # struct Price { #[row(key)] instrument: u64, bid: f64 }
-/// # fn main() -> common::Result<()> {
 /// # let (a, b) = (format!("doc-set-a-{}", std::process::id()), format!("doc-set-b-{}", std::process::id()));
 /// # let mut publisher = Publisher::<Price>::builder(&a).open()?;
 /// # let other = UntypedPublisher::builder(&b, Schema::parse("id:u64", None)?).open()?;
@@ -49,8 +48,8 @@ const OBJECT: &str = "a set of tables";
 ///     }
 /// }
 /// # publisher.close()?;
-/// # other.close()
-/// # }
+/// # other.close()?;
+/// # Ok::<(), common::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct WaitSet {

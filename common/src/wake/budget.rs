@@ -25,7 +25,6 @@ use crate::clock::monotonic_ns;
 pub const WAKE_UPS_PER_SECOND: u64 = 250_000;
 /// Maximum number of saved wake-ups: more than any registry has slots.
 pub const WAKE_UPS_AT_ONCE: u64 = 100_000;
-/// Senders opened per second.
 pub const OPENS_PER_SECOND: u64 = 5_000;
 /// Maximum number of saved openings: 2,000 subscribers can register between two commits.
 pub const OPENS_AT_ONCE: u64 = 2_000;
@@ -42,7 +41,6 @@ pub struct Budget {
     is_short: bool,
 }
 
-/// A token bucket.
 #[derive(Debug)]
 struct Bucket {
     tokens: u64,

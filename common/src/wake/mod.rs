@@ -74,7 +74,6 @@ const fn entry(
     Mechanism { word, name, sleep, target, halves }
 }
 
-/// A way to wake a subscriber.
 #[derive(Debug)]
 pub struct Mechanism {
     /// Value of the kind word in a slot's record.
@@ -89,7 +88,6 @@ pub struct Mechanism {
     halves: Option<Halves>,
 }
 
-/// The form of a mechanism's targets.
 #[derive(Debug)]
 pub enum TargetForm {
     /// A name derived from the slot, with the prefix of its namespace.
@@ -178,7 +176,6 @@ pub fn kind_word(sleep: Sleep) -> u64 {
 #[derive(Clone, Debug)]
 pub struct WakeTarget {
     mechanism: &'static Mechanism,
-    /// Derived from the slot.
     name: String,
     /// Empty unless the target is a path.
     path: PathBuf,

@@ -9,7 +9,6 @@ use super::{WakeSender, WakeTarget};
 /// Minimum time before a sender that could not be opened is tried again.
 const REOPEN_NS: u64 = 100_000_000;
 
-/// All open senders.
 #[derive(Default)]
 pub struct WakeSenders {
     by_slot: Vec<SlotSender>,

@@ -166,7 +166,6 @@ impl<'a> Value<'a> {
         (narrow.is_infinite() == wide.is_infinite()).then_some(narrow)
     }
 
-    /// Returns the nearest `f64`.
     fn as_f64(&self) -> Option<f64> {
         match self {
             Value::F64(number) => Some(*number),
@@ -196,7 +195,6 @@ pub(super) fn whole_numbers(kind: Kind) -> Option<RangeInclusive<i128>> {
     }
 }
 
-/// Checks that a text field of `kind` can hold `text`.
 pub(crate) fn check_text(kind: Kind, text: &str) -> Result<()> {
     if text.len() > kind.size() {
         return Err(too_long(kind, text));
@@ -207,21 +205,18 @@ pub(crate) fn check_text(kind: Kind, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Reads 1 to 8 bytes as an unsigned number.
 fn word(bytes: &[u8]) -> u64 {
     let mut word = [0; 8];
     word[..bytes.len()].copy_from_slice(bytes);
     u64::from_le_bytes(word)
 }
 
-/// Reads 1 to 8 bytes as a signed number.
 fn signed_word(bytes: &[u8]) -> i64 {
     let unused = 64 - 8 * bytes.len();
     // The right shift extends the sign.
     (word(bytes) << unused).cast_signed() >> unused
 }
 
-/// Returns true if the text is the name of a float that is not finite.
 fn is_float_name(text: &str) -> bool {
     matches!(text, "NaN" | "Infinity" | "-Infinity")
 }

@@ -6,7 +6,6 @@ use crate::{Error, Kind, Result};
 /// Maximum number of characters of a value in an error.
 const SHOWN: usize = 60;
 
-/// Creates an [`Error::InvalidValue`].
 pub(crate) fn refused(field: &str, value: &str, reason: impl Into<String>) -> Error {
     Error::InvalidValue { field: field.to_owned(), value: shortened(value), reason: reason.into() }
 }
@@ -22,7 +21,6 @@ pub(crate) fn unfit_text(kind: Kind, text: &str) -> Error {
     unfit(kind, &format!("{:?}", shortened(text)))
 }
 
-/// Creates an [`Error::TextTooLong`] for a field of `kind`.
 pub(super) fn too_long(kind: Kind, text: &str) -> Error {
     Error::TextTooLong { field: kind.to_string(), length: text.len(), capacity: kind.size() }
 }

@@ -174,7 +174,6 @@ impl RegistryFile {
         Member { registry: self, slot, nonce }
     }
 
-    /// Returns the subscriber at `slot`, if there is one.
     fn member_at(&self, slot: usize) -> Result<Option<Member<'_>>> {
         let nonce = self.load(self.record(slot) + at::NONCE)?;
         Ok((nonce != 0).then(|| self.member(slot, nonce)))

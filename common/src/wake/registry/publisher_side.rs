@@ -18,7 +18,6 @@ use crate::wake::needs_slot;
 /// that the registry is in use and not an orphan, whichever region names it.
 const PUBLISHER: usize = MAX_SLOTS;
 
-/// The publisher's end of a registry.
 pub struct Registry {
     file: RegistryFile,
     parks: Vec<u64>,
@@ -48,7 +47,6 @@ impl Registry {
         Ok(Self::lock(file))
     }
 
-    /// Locks the registry as its publisher.
     fn lock(file: RegistryFile) -> Self {
         // If another process has locked this byte, only the region that names the registry shows
         // that it is in use.

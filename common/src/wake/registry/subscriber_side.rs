@@ -211,7 +211,6 @@ impl RegistryEntry {
         Ok(self.parked)
     }
 
-    /// Marks the owner as awake.
     pub fn unpark(&mut self) -> Result<()> {
         match std::mem::take(&mut self.parked) {
             true if self.is_woken_individually => {
