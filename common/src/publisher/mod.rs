@@ -37,7 +37,7 @@ use crate::row::schema::Schema;
 use crate::row::{Key, Row, RowBuf};
 use name::OwnedName;
 use notify::{Notifier, wake_stale};
-use table::PublishedTable;
+use table::{PublishedTable, StagedRow};
 
 /// Interval at which to call [`UntypedPublisher::maintain`] while there is nothing to commit.
 pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
@@ -113,7 +113,8 @@ impl<R: Row> Publisher<R> {
 
     /// Begins a transaction. The mutable borrow prevents a second one.
     pub fn begin(&mut self) -> Transaction<'_, R> {
-        Transaction { inner: self.inner.begin(), rows: PhantomData }
+        self.inner.table.roll_back();
+        Transaction::new(&mut self.inner)
     }
 
     /// Returns the publisher without its row type.
@@ -199,167 +200,6 @@ impl<R: Row> Deref for Publisher<R> {
 
     fn deref(&self) -> &UntypedPublisher {
         &self.inner
-    }
-}
-
-/// A transaction over rows of `R`.
-///
-/// Readers see none of the changes before [`commit`](Self::commit), and all of them after it.
-/// Dropping the transaction discards them. Each call in a transaction sees the changes that earlier
-/// calls staged. A call that fails stages nothing, except `replace_with`, and the transaction stays
-/// usable.
-///
-/// # Examples
-/// ```
-/// # use common::{Error, Publisher, Row};
-/// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
-/// # #[repr(C)]
-/// # struct Price { #[row(key)] instrument: u64, bid: u64 }
-/// # let name = format!("doc-transaction-{}", std::process::id());
-/// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
-/// let mut tx = publisher.begin();
-/// tx.insert(&Price { instrument: 1, bid: 10 })?;
-/// tx.upsert(&Price { instrument: 1, bid: 11 })?; // replaces the staged row
-/// assert!(matches!(tx.insert(&Price { instrument: 1, bid: 12 }), Err(Error::KeyExists { .. })));
-/// assert!(matches!(tx.delete(&2), Err(Error::KeyMissing { .. })));
-/// assert_eq!(tx.len(), 1); // the failed calls have staged nothing
-/// tx.commit()?;
-///
-/// let mut tx = publisher.begin();
-/// tx.clear();
-/// drop(tx);
-/// assert_eq!(publisher.get(&1)?, Some(Price { instrument: 1, bid: 11 }));
-/// # publisher.close()?;
-/// # Ok::<(), common::Error>(())
-/// ```
-#[must_use = "a transaction that is dropped changes nothing"]
-#[derive(Debug)]
-pub struct Transaction<'p, R: Row> {
-    inner: UntypedTransaction<'p>,
-    rows: PhantomData<fn() -> R>,
-}
-
-impl<R: Row> Transaction<'_, R> {
-    /// Adds a row.
-    ///
-    /// # Errors
-    /// [`Error::KeyExists`], [`Error::TableFull`], and [`Error::Limit`] if there is not enough memory
-    /// to stage the row.
-    pub fn insert(&mut self, row: &R) -> Result<()> {
-        self.inner.insert(bytemuck::bytes_of(row))
-    }
-
-    /// Replaces the row that has the same key.
-    ///
-    /// # Errors
-    /// [`Error::KeyMissing`], and [`Error::Limit`] as [`insert`](Self::insert).
-    pub fn update(&mut self, row: &R) -> Result<()> {
-        self.inner.update(bytemuck::bytes_of(row))
-    }
-
-    /// Adds a row, or replaces the row that has the same key.
-    ///
-    /// # Errors
-    /// [`Error::TableFull`], and [`Error::Limit`] as [`insert`](Self::insert).
-    pub fn upsert(&mut self, row: &R) -> Result<()> {
-        self.inner.upsert(bytemuck::bytes_of(row))
-    }
-
-    /// Removes the row of a key.
-    ///
-    /// # Errors
-    /// [`Error::KeyMissing`].
-    pub fn delete(&mut self, key: &R::Key) -> Result<()> {
-        key.with_bytes(|key| self.inner.delete(key))
-    }
-
-    /// Removes all rows.
-    pub fn clear(&mut self) {
-        self.inner.clear();
-    }
-
-    /// Replaces the content of the table with these rows, and stages only the differences. If two
-    /// rows have the same key, the later one is used.
-    ///
-    /// # Errors
-    /// [`Error::TableFull`], and [`Error::Limit`] as [`insert`](Self::insert). Some of the
-    /// differences are staged in that case.
-    ///
-    /// # Examples
-    /// ```
-    /// # use common::{Publisher, Row, Subscriber};
-    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
-    /// # #[repr(C)]
-    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
-    /// # let name = format!("doc-replace-with-{}", std::process::id());
-    /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
-    /// let mut tx = publisher.begin();
-    /// tx.replace_with(&[Price { instrument: 1, bid: 10 }, Price { instrument: 2, bid: 20 }])?;
-    /// tx.commit()?;
-    /// # let mut prices = Subscriber::<Price>::open(&name)?;
-    ///
-    /// let mut tx = publisher.begin();
-    /// tx.replace_with(&[Price { instrument: 1, bid: 10 }, Price { instrument: 3, bid: 30 }])?;
-    /// assert_eq!(tx.len(), 2); // key 2 is removed, key 3 is added, key 1 is unchanged
-    /// tx.commit()?;
-    /// assert_eq!(prices.refresh()?.len(), 2);
-    /// # publisher.close()?;
-    /// # Ok::<(), common::Error>(())
-    /// ```
-    pub fn replace_with<'r>(&mut self, rows: impl IntoIterator<Item = &'r R>) -> Result<()> {
-        self.inner.replace_with(rows.into_iter().map(bytemuck::bytes_of))
-    }
-
-    /// Returns the number of staged changes.
-    pub fn len(&self) -> usize {
-        self.inner.len()
-    }
-
-    /// Returns true if nothing is staged.
-    pub fn is_empty(&self) -> bool {
-        self.inner.is_empty()
-    }
-
-    /// Commits all staged changes atomically, wakes parked subscribers, and returns the new version
-    /// of the table. If nothing is staged, does nothing and returns the current version.
-    ///
-    /// # Errors
-    /// [`Error::Limit`] if the region cannot grow; nothing is committed in that case, and the
-    /// publisher stays usable. [`Error::Lost`] if another publisher has taken the name, and
-    /// [`Error::Corrupt`] if the region was truncated; the publisher is not usable any more.
-    pub fn commit(self) -> Result<u64> {
-        self.inner.commit()
-    }
-
-    /// Commits like [`commit`](Self::commit), but keeps the changes staged if the region cannot
-    /// grow, so that the caller can try again or discard some of them. After a commit, the
-    /// transaction is empty and can stage further changes.
-    ///
-    /// # Errors
-    /// The errors of [`commit`](Self::commit). After any error except [`Error::Limit`], nothing is
-    /// staged any more.
-    ///
-    /// # Examples
-    /// ```
-    /// # use common::{Error, Publisher, Row};
-    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
-    /// # #[repr(C)]
-    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
-    /// # let name = format!("doc-try-commit-{}", std::process::id());
-    /// # let mut publisher = Publisher::<Price>::open(&name)?;
-    /// let mut tx = publisher.begin();
-    /// tx.insert(&Price { instrument: 1, bid: 10 })?;
-    /// while let Err(error) = tx.try_commit() {
-    ///     let Error::Limit { .. } = error else { return Err(error) };
-    ///     eprintln!("trying again in a second: {error}");
-    ///     std::thread::sleep(std::time::Duration::from_secs(1));
-    /// }
-    /// # drop(tx);
-    /// # publisher.close()?;
-    /// # Ok::<(), common::Error>(())
-    /// ```
-    pub fn try_commit(&mut self) -> Result<u64> {
-        self.inner.try_commit()
     }
 }
 
@@ -490,7 +330,7 @@ impl UntypedPublisher {
     /// that was forgotten ([`std::mem::forget`]).
     pub fn begin(&mut self) -> UntypedTransaction<'_> {
         self.table.roll_back();
-        UntypedTransaction { publisher: self }
+        Transaction::new(self)
     }
 
     /// Continues the transaction that [`suspend`](UntypedTransaction::suspend) left. Without one,
@@ -515,7 +355,7 @@ impl UntypedPublisher {
     /// # Ok::<(), common::Error>(())
     /// ```
     pub fn resume(&mut self) -> UntypedTransaction<'_> {
-        UntypedTransaction { publisher: self }
+        Transaction::new(self)
     }
 
     /// Replaces the table's schema, its capacity, or both, and all of its rows, atomically. A
@@ -904,78 +744,91 @@ impl UntypedPublisher {
     }
 }
 
-/// A transaction over rows given as bytes. [`Transaction`] is the typed view of it.
+/// A transaction over rows of type `R`, or over rows given as bytes ([`UntypedTransaction`]).
 ///
 /// Readers see none of the changes before [`commit`](Self::commit), and all of them after it.
-/// Dropping the transaction discards them. A call that fails stages nothing, except `replace_with`,
-/// and the transaction stays usable.
+/// Dropping the transaction discards them. Each call in a transaction sees the changes that earlier
+/// calls staged. A call that fails stages nothing, except `replace_with`, and the transaction stays
+/// usable.
+///
+/// # Examples
+/// ```
+/// # use common::{Error, Publisher, Row};
+/// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+/// # #[repr(C)]
+/// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+/// # let name = format!("doc-transaction-{}", std::process::id());
+/// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+/// let mut tx = publisher.begin();
+/// tx.insert(&Price { instrument: 1, bid: 10 })?;
+/// tx.upsert(&Price { instrument: 1, bid: 11 })?; // replaces the staged row
+/// assert!(matches!(tx.insert(&Price { instrument: 1, bid: 12 }), Err(Error::KeyExists { .. })));
+/// assert!(matches!(tx.delete(&2), Err(Error::KeyMissing { .. })));
+/// assert_eq!(tx.len(), 1); // the failed calls have staged nothing
+/// tx.commit()?;
+///
+/// let mut tx = publisher.begin();
+/// tx.clear();
+/// drop(tx);
+/// assert_eq!(publisher.get(&1)?, Some(Price { instrument: 1, bid: 11 }));
+/// # publisher.close()?;
+/// # Ok::<(), common::Error>(())
+/// ```
 #[must_use = "a transaction that is dropped changes nothing"]
-pub struct UntypedTransaction<'p> {
+pub struct Transaction<'p, R: ?Sized> {
     publisher: &'p mut UntypedPublisher,
+    rows: PhantomData<fn(&R)>,
 }
 
-impl UntypedTransaction<'_> {
+/// A transaction over rows given as bytes. Keys are given in canonical bytes.
+pub type UntypedTransaction<'p> = Transaction<'p, [u8]>;
+
+impl<'p, R: StagedRow + ?Sized> Transaction<'p, R> {
+    fn new(publisher: &'p mut UntypedPublisher) -> Self {
+        Self { publisher, rows: PhantomData }
+    }
+
     /// Adds a row.
     ///
     /// # Errors
-    /// [`Error::KeyExists`], [`Error::TableFull`], [`Error::WrongLength`], and [`Error::Limit`] if
-    /// there is not enough memory to stage the row.
+    /// [`Error::KeyExists`], [`Error::TableFull`], [`Error::Limit`] if there is not enough memory to
+    /// stage the row, and [`Error::WrongLength`] for bytes.
     #[inline]
-    pub fn insert(&mut self, row: &[u8]) -> Result<()> {
-        self.publisher.table.insert(row)
+    pub fn insert(&mut self, row: &R) -> Result<()> {
+        self.publisher.table.insert(row.as_bytes())
     }
 
     /// Replaces the row that has the same key.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`], [`Error::WrongLength`], and [`Error::Limit`] as
+    /// [`Error::KeyMissing`], and [`Error::Limit`] and [`Error::WrongLength`] as
     /// [`insert`](Self::insert).
     #[inline]
-    pub fn update(&mut self, row: &[u8]) -> Result<()> {
-        self.publisher.table.update(row)
+    pub fn update(&mut self, row: &R) -> Result<()> {
+        self.publisher.table.update(row.as_bytes())
     }
 
     /// Adds a row, or replaces the row that has the same key.
     ///
     /// # Errors
-    /// [`Error::TableFull`], [`Error::WrongLength`], and [`Error::Limit`] as
+    /// [`Error::TableFull`], and [`Error::Limit`] and [`Error::WrongLength`] as
     /// [`insert`](Self::insert).
     #[inline]
-    pub fn upsert(&mut self, row: &[u8]) -> Result<()> {
-        self.publisher.table.upsert(row)
+    pub fn upsert(&mut self, row: &R) -> Result<()> {
+        self.publisher.table.upsert(row.as_bytes())
     }
 
-    /// Removes the row of a key, given in canonical bytes.
+    /// Removes the row of a key.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`], [`Error::WrongLength`].
-    pub fn delete(&mut self, key: &[u8]) -> Result<()> {
-        self.publisher.table.delete(key)
+    /// [`Error::KeyMissing`], and [`Error::WrongLength`] for bytes.
+    pub fn delete(&mut self, key: &R::Key) -> Result<()> {
+        R::with_key_bytes(key, |key| self.publisher.table.delete(key))
     }
 
     /// Removes all rows.
     pub fn clear(&mut self) {
         self.publisher.table.clear();
-    }
-
-    /// Replaces the content of the table with these rows, and stages only the differences. If two
-    /// rows have the same key, the later one is used.
-    ///
-    /// # Errors
-    /// [`Error::TableFull`], [`Error::WrongLength`], and [`Error::Limit`] as
-    /// [`insert`](Self::insert). Some of the differences are staged in that case.
-    pub fn replace_with<B: AsRef<[u8]>>(
-        &mut self,
-        rows: impl IntoIterator<Item = B>,
-    ) -> Result<()> {
-        self.publisher.table.replace_with(rows)
-    }
-
-    /// Ends the borrow of the publisher and keeps the changes staged, until
-    /// [`UntypedPublisher::resume`] continues the transaction or
-    /// [`begin`](UntypedPublisher::begin) discards it.
-    pub fn suspend(self) {
-        std::mem::forget(self);
     }
 
     /// Returns the number of staged changes.
@@ -999,18 +852,109 @@ impl UntypedTransaction<'_> {
         self.try_commit()
     }
 
-    /// Commits, and keeps the changes staged if the region cannot grow. See
-    /// [`Transaction::try_commit`].
+    /// Commits like [`commit`](Self::commit), but keeps the changes staged if the region cannot
+    /// grow, so that the caller can try again or discard some of them. After a commit, the
+    /// transaction is empty and can stage further changes.
     ///
     /// # Errors
     /// The errors of [`commit`](Self::commit). After any error except [`Error::Limit`], nothing is
     /// staged any more.
+    ///
+    /// # Examples
+    /// ```
+    /// # use common::{Error, Publisher, Row};
+    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+    /// # let name = format!("doc-try-commit-{}", std::process::id());
+    /// # let mut publisher = Publisher::<Price>::open(&name)?;
+    /// let mut tx = publisher.begin();
+    /// tx.insert(&Price { instrument: 1, bid: 10 })?;
+    /// while let Err(error) = tx.try_commit() {
+    ///     let Error::Limit { .. } = error else { return Err(error) };
+    ///     eprintln!("trying again in a second: {error}");
+    ///     std::thread::sleep(std::time::Duration::from_secs(1));
+    /// }
+    /// # drop(tx);
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
+    /// ```
     pub fn try_commit(&mut self) -> Result<u64> {
         let committed = self.publisher.commit();
         if matches!(&committed, Err(error) if !matches!(error, Error::Limit { .. })) {
             self.publisher.table.roll_back();
         }
         committed
+    }
+}
+
+impl<R: Row> Transaction<'_, R> {
+    /// Replaces the content of the table with these rows, and stages only the differences. If two
+    /// rows have the same key, the later one is used.
+    ///
+    /// # Errors
+    /// [`Error::TableFull`], and [`Error::Limit`] as [`insert`](Self::insert). Some of the
+    /// differences are staged in that case.
+    ///
+    /// # Examples
+    /// ```
+    /// # use common::{Publisher, Row, Subscriber};
+    /// # #[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable, Row)]
+    /// # #[repr(C)]
+    /// # struct Price { #[row(key)] instrument: u64, bid: u64 }
+    /// # let name = format!("doc-replace-with-{}", std::process::id());
+    /// # let mut publisher = Publisher::<Price>::builder(&name).open()?;
+    /// let mut tx = publisher.begin();
+    /// tx.replace_with(&[Price { instrument: 1, bid: 10 }, Price { instrument: 2, bid: 20 }])?;
+    /// tx.commit()?;
+    /// # let mut prices = Subscriber::<Price>::open(&name)?;
+    ///
+    /// let mut tx = publisher.begin();
+    /// tx.replace_with(&[Price { instrument: 1, bid: 10 }, Price { instrument: 3, bid: 30 }])?;
+    /// assert_eq!(tx.len(), 2); // key 2 is removed, key 3 is added, key 1 is unchanged
+    /// tx.commit()?;
+    /// assert_eq!(prices.refresh()?.len(), 2);
+    /// # publisher.close()?;
+    /// # Ok::<(), common::Error>(())
+    /// ```
+    pub fn replace_with<'r>(&mut self, rows: impl IntoIterator<Item = &'r R>) -> Result<()> {
+        self.publisher.table.replace_with(rows.into_iter().map(bytemuck::bytes_of))
+    }
+}
+
+impl UntypedTransaction<'_> {
+    /// Replaces the content of the table, as for a [typed transaction](Transaction::replace_with).
+    ///
+    /// # Errors
+    /// [`Error::TableFull`], [`Error::WrongLength`], and [`Error::Limit`] as
+    /// [`insert`](Self::insert). Some of the differences are staged in that case.
+    pub fn replace_with<B: AsRef<[u8]>>(
+        &mut self,
+        rows: impl IntoIterator<Item = B>,
+    ) -> Result<()> {
+        self.publisher.table.replace_with(rows)
+    }
+
+    /// Ends the borrow of the publisher and keeps the changes staged, until
+    /// [`UntypedPublisher::resume`] continues the transaction or
+    /// [`begin`](UntypedPublisher::begin) discards it.
+    pub fn suspend(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl<R: ?Sized> Drop for Transaction<'_, R> {
+    fn drop(&mut self) {
+        self.publisher.table.roll_back();
+    }
+}
+
+impl<R: ?Sized> std::fmt::Debug for Transaction<'_, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction")
+            .field("table", &self.publisher.name())
+            .field("changes", &self.publisher.table.staged_changes())
+            .finish()
     }
 }
 
@@ -1068,21 +1012,6 @@ impl std::fmt::Debug for UntypedPublisher {
             .field("version", &self.version())
             .field("rows", &self.len())
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for UntypedTransaction<'_> {
-    fn drop(&mut self) {
-        self.publisher.table.roll_back();
-    }
-}
-
-impl std::fmt::Debug for UntypedTransaction<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UntypedTransaction")
-            .field("table", &self.publisher.name())
-            .field("changes", &self.len())
-            .finish()
     }
 }
 
