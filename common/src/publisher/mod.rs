@@ -780,7 +780,7 @@ pub struct Transaction<'p, R: ?Sized> {
     rows: PhantomData<fn(&R)>,
 }
 
-/// A transaction over rows given as bytes. Keys are given in canonical bytes.
+/// A transaction over rows given as bytes.
 pub type UntypedTransaction<'p> = Transaction<'p, [u8]>;
 
 impl<'p, R: StagedRow + ?Sized> Transaction<'p, R> {
@@ -816,14 +816,6 @@ impl<'p, R: StagedRow + ?Sized> Transaction<'p, R> {
     #[inline]
     pub fn upsert(&mut self, row: &R) -> Result<()> {
         self.publisher.table.upsert(row.as_bytes())
-    }
-
-    /// Removes the row of a key.
-    ///
-    /// # Errors
-    /// [`Error::KeyMissing`], and [`Error::WrongLength`] for bytes.
-    pub fn delete(&mut self, key: &R::Key) -> Result<()> {
-        R::with_key_bytes(key, |key| self.publisher.table.delete(key))
     }
 
     /// Removes all rows.
@@ -889,6 +881,14 @@ impl<'p, R: StagedRow + ?Sized> Transaction<'p, R> {
 }
 
 impl<R: Row> Transaction<'_, R> {
+    /// Removes the row of a key.
+    ///
+    /// # Errors
+    /// [`Error::KeyMissing`].
+    pub fn delete(&mut self, key: &R::Key) -> Result<()> {
+        key.with_bytes(|key| self.publisher.table.delete(key))
+    }
+
     /// Replaces the content of the table with these rows, and stages only the differences. If two
     /// rows have the same key, the later one is used.
     ///
@@ -923,6 +923,14 @@ impl<R: Row> Transaction<'_, R> {
 }
 
 impl UntypedTransaction<'_> {
+    /// Removes the row of a key, given in canonical bytes.
+    ///
+    /// # Errors
+    /// [`Error::KeyMissing`], [`Error::WrongLength`].
+    pub fn delete(&mut self, key: &[u8]) -> Result<()> {
+        self.publisher.table.delete(key)
+    }
+
     /// Replaces the content of the table, as for a [typed transaction](Transaction::replace_with).
     ///
     /// # Errors

@@ -29,7 +29,7 @@ use crate::protocol::read::Table;
 use crate::region::PublisherRegion;
 use crate::region::object::{TableName, no_memory};
 use crate::row::schema::Schema;
-use crate::row::{Key, Row, RowBuf, check_length};
+use crate::row::{Row, RowBuf, check_length};
 
 /// Ratio of the capacity of a successor region to that of a full region.
 const GROWTH_FACTOR: usize = 4;
@@ -653,38 +653,20 @@ impl StagedSlot {
 
 /// A row to stage: a value of a [`Row`] type, or bytes.
 pub trait StagedRow {
-    /// The key of such a row.
-    type Key: ?Sized;
-
     fn as_bytes(&self) -> &[u8];
-    fn with_key_bytes<T>(key: &Self::Key, f: impl FnOnce(&[u8]) -> T) -> T;
 }
 
 impl<R: Row> StagedRow for R {
-    type Key = <R as Row>::Key;
-
     #[inline]
     fn as_bytes(&self) -> &[u8] {
         bytemuck::bytes_of(self)
     }
-
-    #[inline]
-    fn with_key_bytes<T>(key: &<R as Row>::Key, f: impl FnOnce(&[u8]) -> T) -> T {
-        key.with_bytes(f)
-    }
 }
 
 impl StagedRow for [u8] {
-    type Key = [u8];
-
     #[inline]
     fn as_bytes(&self) -> &[u8] {
         self
-    }
-
-    #[inline]
-    fn with_key_bytes<T>(key: &[u8], f: impl FnOnce(&[u8]) -> T) -> T {
-        f(key)
     }
 }
 

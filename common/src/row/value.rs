@@ -112,20 +112,12 @@ fn float_text(value: impl fmt::Display + fmt::LowerExp, wide: f64) -> String {
     /// exact.
     const LARGE: f64 = 1e16;
     const SMALL: f64 = 1e-5;
-    if let Some(name) = not_finite(wide) {
-        return name.to_owned();
-    }
-    let plain = wide == 0.0 || (SMALL..LARGE).contains(&wide.abs());
-    if plain { value.to_string() } else { format!("{value:e}") }
-}
-
-/// Returns the name of a float that a JSON number cannot represent, or `None` for a finite float.
-fn not_finite(value: f64) -> Option<&'static str> {
-    match value {
-        _ if value.is_nan() => Some("NaN"),
-        f64::INFINITY => Some("Infinity"),
-        f64::NEG_INFINITY => Some("-Infinity"),
-        _ => None,
+    match wide {
+        _ if wide.is_nan() => "NaN".to_owned(),
+        f64::INFINITY => "Infinity".to_owned(),
+        f64::NEG_INFINITY => "-Infinity".to_owned(),
+        _ if wide == 0.0 || (SMALL..LARGE).contains(&wide.abs()) => value.to_string(),
+        _ => format!("{value:e}"),
     }
 }
 
@@ -135,14 +127,9 @@ impl Serialize for Value<'_> {
             Value::Bool(value) => serializer.serialize_bool(*value),
             Value::U64(value) => serializer.serialize_u64(*value),
             Value::I64(value) => serializer.serialize_i64(*value),
-            Value::F32(value) => match not_finite(f64::from(*value)) {
-                Some(name) => serializer.serialize_str(name),
-                None => serializer.serialize_f32(*value),
-            },
-            Value::F64(value) => match not_finite(*value) {
-                Some(name) => serializer.serialize_str(name),
-                None => serializer.serialize_f64(*value),
-            },
+            // A JSON number cannot represent the other floats.
+            Value::F32(value) if value.is_finite() => serializer.serialize_f32(*value),
+            Value::F64(value) if value.is_finite() => serializer.serialize_f64(*value),
             Value::Text(value) => serializer.serialize_str(value),
             others => serializer.collect_str(others),
         }

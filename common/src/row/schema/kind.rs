@@ -141,14 +141,11 @@ impl FromStr for Kind {
         if let Some((_, kind)) = NAMES.iter().find(|(name, _)| *name == text) {
             return Ok(*kind);
         }
-        let capacity = text.strip_prefix("text(").and_then(|rest| rest.strip_suffix(')'));
-        // Only digits, without a leading zero: each kind has one spelling, so that equal schemas
-        // have equal bytes.
-        let canonical = |digits: &&str| {
-            digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0')
-        };
-        match capacity.filter(canonical).and_then(|digits| digits.parse().ok()) {
-            Some(capacity) if (1..=Kind::MAX_TEXT).contains(&capacity) => Ok(Kind::Text(capacity)),
+        let digits = text.strip_prefix("text(").and_then(|rest| rest.strip_suffix(')'));
+        let kind = digits.and_then(|digits| digits.parse().ok()).map(Kind::Text);
+        // Each kind has one spelling, so that equal schemas have equal bytes.
+        match kind.filter(|kind| kind.to_string() == text) {
+            Some(kind) if kind.check().is_ok() => Ok(kind),
             _ => invalid(format!(
                 "{text:?} is not a kind: use bool, u8 to u64, i8 to i64, f32, f64, text(1) to text({}), ipv4, ipv6, \
                  ipnet, mac or timestamp",
