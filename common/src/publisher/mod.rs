@@ -16,7 +16,6 @@ mod open;
 mod table;
 
 use std::marker::PhantomData;
-use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,8 +49,8 @@ type CommitTimer = Box<dyn FnMut(Duration) + Send + Sync>;
 
 /// The only publisher of a table with rows of type `R`.
 ///
-/// It dereferences to [`UntypedPublisher`], which has the methods that do not depend on the row type
-/// (`version`, `len`, `schema`, `statistics`, …). Dropping a publisher without [`close`](Self::close) has the same
+/// [`untyped`](Self::untyped) returns the publisher without its row type, which has further methods
+/// (`schema`, `statistics`, …). Dropping a publisher without [`close`](Self::close) has the same
 /// effect as the death of its process: the table stays, readers continue, and the next publisher
 /// takes over. A child of `fork` must not use the publisher, because the child does not inherit its
 /// mapping. A child that neither calls `exec` nor exits keeps the table locked after its parent's
@@ -120,6 +119,41 @@ impl<R: Row> Publisher<R> {
     /// Returns the publisher without its row type.
     pub fn untyped(&self) -> &UntypedPublisher {
         &self.inner
+    }
+
+    /// Returns the table's name.
+    pub fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    /// Returns the number of the last committed transaction. The creation of the table is number 1.
+    pub fn version(&self) -> u64 {
+        self.inner.version()
+    }
+
+    /// Returns the number of publishers that the table has had, including this one.
+    pub fn epoch(&self) -> u64 {
+        self.inner.epoch()
+    }
+
+    /// Returns the number of committed rows.
+    pub fn len(&self) -> usize {
+        self.inner.len()
+    }
+
+    /// Returns true if there are no committed rows.
+    pub fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+
+    /// Returns the number of rows for which the table has room before it grows.
+    pub fn capacity(&self) -> usize {
+        self.inner.capacity()
+    }
+
+    /// Returns the maximum number of rows, up to which the table grows.
+    pub fn max_capacity(&self) -> usize {
+        self.inner.max_capacity()
     }
 
     /// Returns a copy of the committed row of a key.
@@ -192,14 +226,6 @@ impl<R: Row> Publisher<R> {
     /// ```
     pub fn close_and_keep(self) -> Result<()> {
         self.inner.close_and_keep()
-    }
-}
-
-impl<R: Row> Deref for Publisher<R> {
-    type Target = UntypedPublisher;
-
-    fn deref(&self) -> &UntypedPublisher {
-        &self.inner
     }
 }
 
