@@ -36,7 +36,7 @@ const SECOND: u32 = 1 << 31;
 const FETCHED: u64 = 24;
 
 /// The progress of a copy: its version and its position in the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     pub version: u64,
     /// Number of journal entries at that version, if it is known.

@@ -14,7 +14,7 @@ use crate::row::schema::Schema;
 /// The default is the position before the first version. A region keeps its id when another
 /// publisher takes the table over. A successor region with another id follows when the table grows,
 /// when its schema or capacity changes, or when the object of the region was removed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Position {
     region_id: u64,
     cursor: Cursor,
@@ -46,12 +46,6 @@ impl Position {
 
     pub(super) fn cursor(&self) -> Cursor {
         self.cursor
-    }
-}
-
-impl Default for Position {
-    fn default() -> Self {
-        Self::new(0, 0)
     }
 }
 
