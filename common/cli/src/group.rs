@@ -8,7 +8,7 @@
 //!
 //! In both cases each process receives SIGTERM, and SIGKILL if it still runs after a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -87,27 +87,21 @@ impl Group {
     fn members(self, command: Pid, known: &BTreeMap<i32, OwnedFd>) -> Vec<Stat> {
         let command = command.as_raw_pid();
         let all = all_processes().into_iter().flatten();
-        let mut others: Vec<Stat> = all.filter_map(|process| process.ok()?.stat().ok()).collect();
-        others.retain(|stat| !['Z', 'X'].contains(&stat.state));
-        let mut found: Vec<Stat> = Vec::new();
-        loop {
-            let belongs = |stat: &Stat| match self {
+        let mut found: Vec<Stat> = all.filter_map(|process| process.ok()?.stat().ok()).collect();
+        // A parent precedes its children.
+        found.sort_unstable_by_key(|stat| (stat.starttime, stat.pid));
+        let mut family: BTreeSet<i32> = known.keys().copied().chain([command]).collect();
+        found.retain(|stat| {
+            let belongs = match self {
                 Self::Own => stat.pgrp == command,
-                Self::OfThisProgram => {
-                    let is_parent = |pid: i32| pid == command || known.contains_key(&pid);
-                    stat.pid == command
-                        || is_parent(stat.ppid)
-                        || found.iter().any(|one| one.pid == stat.ppid)
-                }
+                Self::OfThisProgram => stat.pid == command || family.contains(&stat.ppid),
             };
-            let (more, rest): (Vec<Stat>, Vec<Stat>) = others.into_iter().partition(belongs);
-            if more.is_empty() {
-                break;
+            if !belongs || ['Z', 'X'].contains(&stat.state) {
+                return false;
             }
-            found.extend(more);
-            others = rest;
-        }
-        found.retain(|stat| !known.contains_key(&stat.pid));
+            family.insert(stat.pid);
+            !known.contains_key(&stat.pid)
+        });
         found
     }
 }
