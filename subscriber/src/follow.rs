@@ -33,13 +33,11 @@ impl Follower {
         metrics: Option<&Address>,
         stop: &Shutdown,
     ) -> Result<Option<Self>, CliError> {
-        let mut metrics = SubscriberMetrics::serve_at(metrics, name)?;
+        let metrics = SubscriberMetrics::serve_at(metrics, name)?;
         let Some(table) = attach_when_published(builder, timeout, stop)? else {
             return Ok(None);
         };
-        if let Some(metrics) = &mut metrics {
-            metrics.attached(&table);
-        }
+        metrics.iter().for_each(|metrics| metrics.set(&table));
         Ok(Some(Self {
             commits: Commits(table.version()),
             reported: table.publisher_state(),

@@ -1,6 +1,6 @@
 //! Metrics of a subscriber, set after each refresh.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use cli::CliError;
 use cli::metrics::{
@@ -9,30 +9,28 @@ use cli::metrics::{
 use common::{Change, UntypedSubscriber};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Unit;
 
 use crate::follow::state_word;
 use crate::latency::bucket_ends;
 
-/// Metrics of a subscriber, and the server for them.
+/// Gauge that is served from the first time that it is set.
+type LateGauge = Family<Gauge, 0>;
+
+/// Metrics of a subscriber, and the server for them. Those of the table are served once it is
+/// attached.
 pub struct SubscriberMetrics {
-    registry: Arc<Mutex<Registry>>,
     refreshes: Counter,
     outrun: Counter,
     commits: Counter,
-    changes: Family<Counter>,
+    changes: Family<Counter, 1>,
     delays: Histogram,
-    /// `None` until a table is attached.
-    table: Option<Table>,
+    version: LateGauge,
+    rows: LateGauge,
+    capacity: LateGauge,
+    epoch: LateGauge,
+    publisher: Family<Gauge, 1>,
     _serving: Serving,
-}
-
-struct Table {
-    version: Gauge,
-    rows: Gauge,
-    capacity: Gauge,
-    epoch: Gauge,
-    publisher: Family<Gauge>,
 }
 
 impl SubscriberMetrics {
@@ -50,33 +48,23 @@ impl SubscriberMetrics {
             Unit::Seconds,
             delays.clone(),
         );
-        let changes: Family<Counter> = register(table, "changes", "Rows that refreshes changed");
+        let changes: Family<Counter, 1> = register(table, "changes", "Rows that refreshes changed");
         for op in ["create", "update", "delete"] {
             changes.get_or_create(&[("op", op)]).inc_by(0);
         }
-        let refreshes = register(table, "refreshes", "Refreshes that applied commits");
-        let outrun = register(table, "outrun", "Refreshes that the publisher outran");
-        let commits = register(table, "commits", "Commits applied, by version number");
-        let registry = Arc::new(Mutex::new(registry));
-        let serving = server.serve(Arc::clone(&registry), || {})?;
         Ok(Some(Self {
-            registry,
-            refreshes,
-            outrun,
-            commits,
+            refreshes: register(table, "refreshes", "Refreshes that applied commits"),
+            outrun: register(table, "outrun", "Refreshes that the publisher outran"),
+            commits: register(table, "commits", "Commits applied, by version number"),
             changes,
             delays,
-            table: None,
-            _serving: serving,
+            version: register(table, "version", "Version of this copy"),
+            rows: register(table, "rows", "Rows of this copy"),
+            capacity: register_capacity(table),
+            epoch: register(table, "epoch", "Publishers that the table has had"),
+            publisher: register(table, "publisher_state", "1 for the publisher's state"),
+            _serving: server.serve(Arc::new(Mutex::new(registry)), || {})?,
         }))
-    }
-
-    pub fn attached(&mut self, table: &UntypedSubscriber) {
-        // The server holds the lock only while it encodes.
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let metrics = Table::register(of_table(&mut registry, table.name()));
-        metrics.set(table);
-        self.table = Some(metrics);
     }
 
     /// Records the changes of the last refresh, which applied `commits` commits.
@@ -98,34 +86,23 @@ impl SubscriberMetrics {
         if let Some(delay) = table.delay().filter(|_| !changes.is_empty()) {
             self.delays.observe(delay.as_secs_f64());
         }
-        if let Some(metrics) = &self.table {
-            metrics.set(table);
-        }
+        self.set(table);
     }
 
     pub fn outrun(&self) {
         self.outrun.inc();
     }
-}
 
-impl Table {
-    fn register(table: &mut Registry) -> Self {
-        let capacity = register_capacity(table);
-        Self {
-            version: register(table, "version", "Version of this copy"),
-            rows: register(table, "rows", "Rows of this copy"),
-            capacity,
-            epoch: register(table, "epoch", "Publishers that the table has had"),
-            publisher: register(table, "publisher_state", "1 for the publisher's state"),
+    /// Sets the metrics of the table itself.
+    pub fn set(&self, table: &UntypedSubscriber) {
+        for (gauge, value) in [
+            (&self.version, table.version()),
+            (&self.rows, table.len() as u64),
+            (&self.capacity, table.capacity() as u64),
+            (&self.epoch, table.publisher_state().epoch()),
+        ] {
+            gauge.get_or_create(&[]).set(value);
         }
-    }
-
-    fn set(&self, table: &UntypedSubscriber) {
-        let publisher = table.publisher_state();
-        self.version.set(table.version());
-        self.rows.set(table.len() as u64);
-        self.capacity.set(table.capacity() as u64);
-        self.epoch.set(publisher.epoch());
         let state = state_word(table);
         for word in ["alive", "silent", "gone", "closed"] {
             let gauge = self.publisher.get_or_create(&[("state", word)]);

@@ -29,8 +29,8 @@ pub use server::{Server, Serving};
 /// Metric that goes up and down.
 pub type Gauge = gauge::Gauge<u64, AtomicU64>;
 
-/// Metrics that differ in the value of one label.
-pub type Family<M> = family::Family<[(&'static str, &'static str); 1], M>;
+/// Metrics that differ in the values of their labels.
+pub type Family<M, const LABELS: usize> = family::Family<[(&'static str, &'static str); LABELS], M>;
 
 /// Creates the registry of `program`, with its version and start time.
 pub fn registry(program: &'static str) -> Registry {
