@@ -137,14 +137,12 @@ fn space(system: &Statfs) -> Report {
 }
 
 fn inodes(system: &Statfs) -> Report {
-    let (check, inodes, free) = ("/dev/shm inodes", system.files(), system.files_free());
-    if inodes == 0 {
-        return Report::ok(check, "no limit");
-    }
+    let (inodes, free) = (system.files(), system.files_free());
+    let limit = if inodes == 0 { RLIM_INFINITY } else { free };
     let found = format!("{free} of {inodes} free");
     let reasons = ["not enough for a table", "each table takes four"];
     let advice = "mount -o remount,nr_inodes=100k /dev/shm";
-    graded(check, found, free, [TABLE_INODES, FEW_INODES], reasons, advice)
+    graded("/dev/shm inodes", found, limit, [TABLE_INODES, FEW_INODES], reasons, advice)
 }
 
 /// Names the option of the mount that decides whether tables are on huge pages.
@@ -172,23 +170,21 @@ fn huge_option(mounts: &str) -> Option<&str> {
     option.filter(|option| *option != "never")
 }
 
-/// Returns a problem if `value` is less than the first bound, and a warning if it is less than the
+/// Returns a problem if `limit` is less than the first bound, and a warning if it is less than the
 /// second one.
 fn graded(
     check: &str,
     found: String,
-    value: u64,
+    limit: u64,
     bounds: [u64; 2],
     reasons: [&str; 2],
     advice: &str,
 ) -> Report {
-    match value {
-        _ if value < bounds[0] => {
-            Report::problem(check, format!("{found}: {}", reasons[0]), advice)
-        }
-        _ if value < bounds[1] => {
-            Report::warning(check, format!("{found}: {}", reasons[1]), advice)
-        }
+    let [problem, warning] = reasons.map(|reason| format!("{found}: {reason}"));
+    match limit {
+        RLIM_INFINITY => Report::ok(check, "no limit"),
+        _ if limit < bounds[0] => Report::problem(check, problem, advice),
+        _ if limit < bounds[1] => Report::warning(check, warning, advice),
         _ => Report::ok(check, found),
     }
 }
@@ -251,18 +247,18 @@ fn kernel(version: Option<(u8, u8)>) -> Report {
 /// Tries the system calls that a waiting subscriber needs.
 fn system_calls() -> Report {
     let check = "system calls";
-    let process = pidfd_open(getpid(), PidfdFlags::empty());
-    let process = process.map_err(|errno| Errno::from_raw(errno.raw_os_error()));
+    let process = pidfd_open(getpid(), PidfdFlags::empty()).err();
     let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC);
     let tried = [
-        ("pidfd_open", process.err()),
+        ("pidfd_open", process.map(|errno| Errno::from_raw(errno.raw_os_error()))),
         ("epoll_create1", Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).err()),
         ("eventfd2", EventFd::new().err()),
         ("timerfd_create", timer.err()),
     ];
-    let refused = tried.iter().filter_map(|(call, errno)| Some((*call, (*errno)?)));
-    let (names, errors): (Vec<&str>, Vec<String>) =
-        refused.map(|(call, errno)| (call, format!("{call} ({})", errno.desc()))).unzip();
+    let refused = tried
+        .iter()
+        .filter_map(|(call, errno)| Some((*call, format!("{call} ({})", (*errno)?.desc()))));
+    let (names, errors): (Vec<&str>, Vec<String>) = refused.unzip();
     if names.is_empty() {
         return Report::ok(check, "all required calls are allowed");
     }
@@ -280,9 +276,6 @@ fn system_calls() -> Report {
 }
 
 fn open_files(limit: u64) -> Report {
-    if limit == RLIM_INFINITY {
-        return Report::ok("open files", "no limit");
-    }
     let found = format!("{limit} per process");
     let reasons = ["not enough for a table", "a publisher needs one for each subscriber"];
     let advice = "ulimit -n 65536 (LimitNOFILE= in a unit, docker run --ulimit nofile=)";
@@ -290,13 +283,8 @@ fn open_files(limit: u64) -> Report {
 }
 
 fn size_limit(check: &str, limit: u64, why: &str, advice: &str) -> Report {
-    match limit {
-        RLIM_INFINITY => Report::ok(check, "no limit"),
-        _ => {
-            let found = format!("{} per process", bytes(limit));
-            graded(check, found, limit, [0, SMALL_SPACE], ["", why], advice)
-        }
-    }
+    let found = format!("{} per process", bytes(limit));
+    graded(check, found, limit, [0, SMALL_SPACE], ["", why], advice)
 }
 
 #[cfg(test)]
