@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap_complete::ArgValueCompleter;
 use cli::{CliError, Shutdown, complete, status, suggest_table};
-use common::{Error, Open, OpenOptions, UntypedSubscriber, WakeKind};
+use common::{Error, Open, OpenOptions, WakeKind};
 
 use crate::output;
 
@@ -31,25 +31,19 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// Maximum number of attempts to copy a table that changes faster than it can be copied.
 const OUTRUN_TRIES: u32 = 64;
 
-/// Returns a builder for a subscriber of table `name` of `owner` (`None`: this user or root).
-pub fn builder(name: &str, owner: Option<u32>, waking: &Waking) -> OpenOptions<UntypedSubscriber> {
-    options(UntypedSubscriber::builder(name), owner, waking)
-}
-
-/// Adds the owner and the wake kind to `options`.
+/// Adds the owner (`None`: this user or root) and the wake kind to `options`.
 pub fn options<T: Open>(
-    options: OpenOptions<T>,
+    mut options: OpenOptions<T>,
     owner: Option<u32>,
     waking: &Waking,
 ) -> OpenOptions<T> {
-    let mut builder = options.wake(waking.wake);
     if let Some(owner) = owner {
-        builder = builder.owner(owner);
+        options = options.owner(owner);
     }
     if let Some(path) = &waking.wake_at {
-        builder = builder.wake_at(path);
+        options = options.wake_at(path);
     }
-    builder
+    options.wake(waking.wake)
 }
 
 /// Attaches to a table. Tries again if the publisher outruns the copy.

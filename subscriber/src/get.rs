@@ -4,9 +4,8 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use clap::value_parser;
 use clap_complete::ArgValueCompleter;
-use common::{Error, Open, OpenOptions, PublisherState, RowBuf, RowRef, UntypedReader};
+use common::{PublisherState, RowRef, UntypedReader};
 
 use crate::args::TableArgs;
 use crate::attach::{self, Waking, attach, attach_when_published, retry};
@@ -21,12 +20,12 @@ pub struct Args {
     pub table: TableArgs,
 
     /// Print at most N rows, the first ones
-    #[arg(short = 'n', long, value_name = "N", value_parser = value_parser!(u64))]
-    pub limit: Option<u64>,
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<usize>,
 
     /// Skip the first N rows
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64))]
-    pub offset: Option<u64>,
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub offset: usize,
 
     /// Print bare values, one row per line, separated by tabs, without names or quotes
     #[arg(long)]
@@ -45,7 +44,7 @@ pub struct Args {
     pub by: Option<String>,
 
     /// Wait until the table has this version, which a script may know that has published it
-    #[arg(long, value_name = "VERSION", value_parser = value_parser!(u64))]
+    #[arg(long, value_name = "VERSION")]
     pub at_least_version: Option<u64>,
 
     /// Wait up to this time for the table, and for --at-least-version: 300ms, 2s
@@ -60,21 +59,26 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
         request = request.of_groups();
     }
     let begun = Instant::now();
-    let mut table = open(UntypedReader::builder(&target.name), args, stop)?;
+    let owner = target.selection.owner;
+    let options = attach::options(UntypedReader::builder(&target.name), owner, &Waking::default());
+    let mut table = match args.timeout {
+        None => attach(&options)?,
+        Some(_) => attach_when_published(&options, args.timeout, stop)?
+            .ok_or_else(|| CliError::new(1, "interrupted while waiting for the table"))?,
+    };
     if let Some(version) = args.at_least_version {
         wait_for(&mut table, version, args.timeout.map(|time| (begun, time)), stop)?;
     }
     let mut view = request.view(&table.schema()?)?;
     warn_of_end(&target.name, table.publisher_state());
-    if target.keys.is_empty() {
-        let bytes = in_view(&mut view, &request, &table, |view| retry(|| view.read_all(&table)))?;
-        let rows = bytes.chunks_exact(view.schema().row_size());
-        let rows = rows.map(|row| RowRef::new(view.schema(), row)).collect::<Result<_, _>>()?;
-        return print(args, &view, rows, stop, output);
-    }
-    let found = in_view(&mut view, &request, &table, |view| view.read(&table))?;
-    let rows = found.rows.iter().map(RowBuf::as_ref).collect();
-    print(args, &view, rows, stop, output)?;
+    let found = loop {
+        if let Some(found) = retry(|| view.read(&table))? {
+            break found;
+        }
+        // The table got another schema in the meantime.
+        view = request.view(&table.schema()?)?;
+    };
+    print(args, &view, view.rows_of(&found.bytes)?, stop, output)?;
     let name = &target.name;
     let message = match (found.missing.is_empty(), found.unmatched.is_empty()) {
         (true, true) => return Ok(()),
@@ -84,32 +88,6 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
         }
     };
     Err(CliError::new(1, message))
-}
-
-/// Calls `read` until it returns rows of the view. It returns none if the table got another schema
-/// in the meantime; the view is then made for that schema.
-fn in_view<T>(
-    view: &mut View,
-    request: &Request,
-    table: &UntypedReader,
-    read: impl Fn(&View) -> Result<Option<T>, Error>,
-) -> Result<T, CliError> {
-    loop {
-        if let Some(rows) = read(view)? {
-            return Ok(rows);
-        }
-        *view = request.view(&table.schema()?)?;
-    }
-}
-
-/// Opens the table, and waits for it if `--timeout` is given.
-fn open<T: Open>(options: OpenOptions<T>, args: &Args, stop: &Shutdown) -> Result<T, CliError> {
-    let options = attach::options(options, args.table.selection.owner, &Waking::default());
-    match args.timeout {
-        None => Ok(attach(&options)?),
-        Some(_) => attach_when_published(&options, args.timeout, stop)?
-            .ok_or_else(|| CliError::new(1, "interrupted while waiting for the table")),
-    }
 }
 
 /// Waits until the table has a version. `limit` is a time, and the maximum time since then.
@@ -131,10 +109,8 @@ fn wait_for(
             return Err(CliError::new(1, message));
         }
         if output::wait(stop, &[table.as_fd()], left)? {
-            return Err(CliError::new(
-                1,
-                format!("interrupted while waiting for version {version}"),
-            ));
+            let message = format!("interrupted while waiting for version {version}");
+            return Err(CliError::new(1, message));
         }
     }
 }
@@ -172,12 +148,8 @@ fn print_rows(
         true => Format::Raw.printer(output, false),
         false => args.table.printer(output),
     };
-    let number = |number: Option<u64>, absent| {
-        number.map_or(absent, |number| usize::try_from(number).unwrap_or(usize::MAX))
-    };
-    let first = number(args.offset, 0).min(rows.len());
-    let most = number(args.limit, usize::MAX).min(rows.len() - first);
-    let rows = &rows[first..first + most];
+    let rows = &rows[args.offset.min(rows.len())..];
+    let rows = &rows[..args.limit.unwrap_or(usize::MAX).min(rows.len())];
     let printed = printer.rows(projection, rows).and_then(|()| printer.flush());
     if printed.is_err() && stop.requested() {
         return Err(CliError::new(1, "interrupted: the output is cut short"));

@@ -76,7 +76,8 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
         [] => Sink::Print(target.printer(output)),
         command => Sink::Run(Runner::new(command, stop, deadline), !args.postpone),
     };
-    let builder = attach::builder(&target.name, target.selection.owner, &args.waking);
+    let builder = UntypedSubscriber::builder(&target.name);
+    let builder = attach::options(builder, target.selection.owner, &args.waking);
     let mut service = Service::of_environment();
     service.begin(&format!("waiting for table {}", target.name));
     let metrics = args.metrics.as_ref();

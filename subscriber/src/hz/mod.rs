@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use clap_complete::ArgValueCompleter;
 use cli::metrics::Address;
 use cli::{CliError, Shutdown, complete, duration};
-use common::Cause;
+use common::{Cause, UntypedSubscriber};
 
 use crate::attach::{self, Waking};
 use crate::follow::Follower;
@@ -102,7 +102,8 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 /// Measures until `stop` is requested or a limit in `args` is reached.
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
-    let builder = attach::builder(&args.name, args.owner, &args.waking);
+    let builder = UntypedSubscriber::builder(&args.name);
+    let builder = attach::options(builder, args.owner, &args.waking);
     let metrics = args.metrics.as_ref();
     let follower = Follower::attach(&args.name, &builder, args.timeout, metrics, stop)?;
     let mut printer = Printer::begin(args.format, &args.name, output)?;

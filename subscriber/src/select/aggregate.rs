@@ -12,7 +12,7 @@ use common::{Field, Kind, RowBuf, RowRef, Schema, Value};
 use crate::cells::is_number;
 
 use super::Selection;
-use super::diagnostic::{no_such_field, parts, wrong};
+use super::diagnostic::{field, list};
 use super::fields::Projection;
 use super::sort::{Order, push};
 
@@ -29,6 +29,8 @@ pub struct Aggregation {
 }
 
 struct Aggregate {
+    /// As typed.
+    name: String,
     function: Function,
     /// Index of the field; unused for a count.
     field: usize,
@@ -46,20 +48,20 @@ enum Function {
 }
 
 /// The rows of a group.
-struct Group {
+struct Group<'r> {
     /// Values of the fields of `--by`.
-    values: Vec<Value<'static>>,
+    values: Vec<Value<'r>>,
     count: u64,
-    totals: Vec<Total>,
+    totals: Vec<Total<'r>>,
 }
 
 /// The numbers of an aggregate so far.
 #[derive(Clone, Default)]
-struct Total {
+struct Total<'r> {
     integer: i128,
     float: f64,
     /// The least or greatest value, and bytes that compare like it.
-    extreme: Option<(Vec<u8>, Value<'static>)>,
+    extreme: Option<(Vec<u8>, Value<'r>)>,
 }
 
 impl Aggregation {
@@ -70,36 +72,26 @@ impl Aggregation {
         selection: &Selection,
         schema: &Schema,
     ) -> Result<Self, CliError> {
-        let (mut fields, mut grouped) = (Vec::new(), Vec::new());
-        for (name, at) in by.into_iter().flat_map(parts) {
-            let refuse = |what: &str| wrong(&format!("--by: {what}"), by.unwrap_or(""), at.clone());
-            let found = schema.field(name);
-            let (index, field) = found.ok_or_else(|| refuse(&no_such_field(name, schema)))?;
-            if matches!(field.kind(), Kind::F32 | Kind::F64) {
-                return Err(refuse(&format!("field {name:?} is a float, which has no groups")));
+        let group = |name: &str| match field(name, schema)? {
+            (_, found) if matches!(found.kind(), Kind::F32 | Kind::F64) => {
+                Err(format!("field {name:?} is a float, which has no groups"))
             }
-            grouped.push(index);
-            fields.push((name.to_owned(), field.kind()));
-        }
-        let shown_from = usize::from(by.is_none());
-        if by.is_none() {
-            fields.push((NO_GROUP.to_owned(), Kind::U8));
-        }
-        let keys = fields.len();
-        let mut aggregates = Vec::new();
-        for (name, at) in parts(text) {
-            let refuse = |what: &str| wrong(&format!("--aggregate: {what}"), text, at.clone());
-            let aggregate = Aggregate::parse(name, schema).map_err(|what| refuse(&what))?;
-            fields.push((name.to_owned(), aggregate.kind));
-            aggregates.push(aggregate);
-        }
-        let key: Vec<&str> = fields[..keys].iter().map(|(name, _)| name.as_str()).collect();
-        let groups = Arc::new(Schema::new(fields.clone(), &key)?);
+            found => Ok(found),
+        };
+        let by = by.map_or(Ok(Vec::new()), |by| list("--by", by, group))?;
+        let aggregates = list("--aggregate", text, |name| Aggregate::parse(name, schema))?;
+        let (key, shown_from) = match by.is_empty() {
+            true => (vec![(NO_GROUP, Kind::U8)], 1),
+            false => (by.iter().map(|(_, field)| (field.name(), field.kind())).collect(), 0),
+        };
+        let totals = aggregates.iter().map(|one| (one.name.as_str(), one.kind));
+        let names: Vec<&str> = key.iter().map(|(name, _)| *name).collect();
+        let groups = Arc::new(Schema::new(key.iter().copied().chain(totals), &names)?);
         let all: Vec<&str> = groups.fields()[shown_from..].iter().map(Field::name).collect();
         let shown = selection.fields.clone().unwrap_or_else(|| all.join(","));
         let sort = selection.sort.as_ref();
         Ok(Self {
-            by: grouped,
+            by: by.into_iter().map(|(index, _)| index).collect(),
             aggregates,
             projection: Projection::parse(&shown, &groups)?,
             order: sort.map_or(Ok(Order::default()), |sort| Order::parse(sort, &groups))?,
@@ -120,7 +112,7 @@ impl Aggregation {
         &self,
         rows: impl IntoIterator<Item = RowRef<'r>>,
     ) -> Result<Vec<RowBuf>, CliError> {
-        let mut groups = BTreeMap::<Vec<u8>, Group>::new();
+        let mut groups = BTreeMap::<Vec<u8>, Group<'r>>::new();
         let group = |values| Group {
             values,
             count: 0,
@@ -128,29 +120,28 @@ impl Aggregation {
         };
         let counts = [Function::Count, Function::Sum];
         if self.by.is_empty() && self.aggregates.iter().all(|one| counts.contains(&one.function)) {
-            groups.insert(Vec::new(), group(vec![Value::U64(0)]));
+            groups.insert(Vec::new(), group(Vec::new()));
         }
         for row in rows {
             let mut key = Vec::new();
             for index in &self.by {
                 push(&mut key, &row.schema().fields()[*index], false, row);
             }
-            let values = || match self.by.is_empty() {
-                true => vec![Value::U64(0)],
-                false => self.by.iter().map(|index| row.value(*index).into_owned()).collect(),
-            };
-            let group = groups.entry(key).or_insert_with(|| group(values()));
+            let values = self.by.iter().map(|index| row.value(*index));
+            let group = groups.entry(key).or_insert_with(|| group(values.collect()));
             group.count += 1;
             for (aggregate, total) in self.aggregates.iter().zip(&mut group.totals) {
                 aggregate.add(total, row);
             }
         }
         let schema = self.projection.schema();
-        let row = |group: Group| {
+        let first_total = schema.fields().len() - self.aggregates.len();
+        let row = |group: Group<'r>| {
             let mut row = RowBuf::new(Arc::clone(schema));
             let totals = self.aggregates.iter().zip(group.totals);
             let totals = totals.map(|(aggregate, total)| aggregate.value(total, group.count));
-            for (index, value) in group.values.into_iter().chain(totals).enumerate() {
+            let values = (0..).zip(group.values).chain((first_total..).zip(totals));
+            for (index, value) in values {
                 row.set(index, value)?;
             }
             Ok(row)
@@ -166,13 +157,13 @@ impl Aggregation {
 impl Aggregate {
     /// Parses an aggregate. The error is the reason.
     fn parse(name: &str, schema: &Schema) -> Result<Self, String> {
+        let aggregate =
+            |function, field, kind| Self { name: name.to_owned(), function, field, kind };
         if name == "count" {
-            return Ok(Self { function: Function::Count, field: 0, kind: Kind::U64 });
+            return Ok(aggregate(Function::Count, 0, Kind::U64));
         }
         let called = name.strip_suffix(')').and_then(|name| name.split_once('('));
-        let Some((function, field)) = called else {
-            return Err(format!("{name:?} is not an aggregate: use {FUNCTIONS}"));
-        };
+        let (function, argument) = called.unwrap_or((name, ""));
         let function = match function.trim() {
             "sum" => Function::Sum,
             "min" => Function::Min,
@@ -180,19 +171,21 @@ impl Aggregate {
             "avg" => Function::Avg,
             other => return Err(format!("{other:?} is not an aggregate: use {FUNCTIONS}")),
         };
-        let field = field.trim();
-        let (index, found) = schema.field(field).ok_or_else(|| no_such_field(field, schema))?;
+        let (index, found) = field(argument.trim(), schema)?;
         let kind = match (function, found.kind()) {
             (Function::Min | Function::Max, kind) => kind,
             (Function::Sum, Kind::U8 | Kind::U16 | Kind::U32 | Kind::U64) => Kind::U64,
             (Function::Sum, Kind::I8 | Kind::I16 | Kind::I32 | Kind::I64) => Kind::I64,
             (_, kind) if is_number(kind) => Kind::F64,
-            (_, kind) => return Err(format!("field {field:?} is {kind}, which is not a number")),
+            (_, kind) => {
+                let name = found.name();
+                return Err(format!("field {name:?} is {kind}, which is not a number"));
+            }
         };
-        Ok(Self { function, field: index, kind })
+        Ok(aggregate(function, index, kind))
     }
 
-    fn add(&self, total: &mut Total, row: RowRef<'_>) {
+    fn add<'r>(&self, total: &mut Total<'r>, row: RowRef<'r>) {
         match self.function {
             Function::Count => {}
             Function::Sum | Function::Avg => match row.value(self.field) {
@@ -209,7 +202,7 @@ impl Aggregate {
                     if self.function == Function::Min { order < *best } else { order > *best }
                 });
                 if is_further {
-                    total.extreme = Some((order, row.value(self.field).into_owned()));
+                    total.extreme = Some((order, row.value(self.field)));
                 }
             }
         }
@@ -217,7 +210,7 @@ impl Aggregate {
 
     /// Returns the result. A sum that is too large for an integer is a float, which the field then
     /// refuses.
-    fn value(&self, total: Total, count: u64) -> Value<'static> {
+    fn value<'r>(&self, total: Total<'r>, count: u64) -> Value<'r> {
         let sum = total.integer as f64 + total.float;
         match (self.function, total.extreme) {
             (Function::Count, _) => Value::U64(count),

@@ -1,4 +1,5 @@
-//! Splits arguments at commas, and creates errors that mark the wrong part of an argument with `^`.
+//! Parses arguments that are lists, and creates errors that mark the wrong part of an argument with
+//! `^`.
 
 use std::ops::Range;
 
@@ -20,27 +21,36 @@ pub fn wrong(message: &str, text: &str, at: Range<usize>) -> CliError {
     CliError::new(2, text)
 }
 
-/// Splits `text` at commas. Returns each part without surrounding blanks, and its position.
-pub fn parts(text: &str) -> impl Iterator<Item = (&str, Range<usize>)> {
+/// Parses the parts of `text` between commas, without surrounding blanks. `parse` returns the reason
+/// why a part is wrong, which is reported with the name of the `option`.
+pub fn list<'t, T>(
+    option: &str,
+    text: &'t str,
+    mut parse: impl FnMut(&'t str) -> Result<T, String>,
+) -> Result<Vec<T>, CliError> {
     let mut next = 0;
-    text.split(',').map(move |part| {
+    let parse = |part: &'t str| {
         let start = next + (part.len() - part.trim_start().len());
         next += part.len() + 1;
         let part = part.trim();
-        (part, start..start + part.len())
-    })
+        let at = start..start + part.len();
+        parse(part).map_err(|reason| wrong(&format!("{option}: {reason}"), text, at))
+    };
+    text.split(',').map(parse).collect()
 }
 
-/// Returns the message for an unknown field, with the names of all fields.
-pub fn no_such_field(name: &str, schema: &Schema) -> String {
-    let names: Vec<&str> = schema.fields().iter().map(Field::name).collect();
-    let all = names.join(", ");
-    match nearest(name, names) {
-        Some(meant) => {
-            format!("there is no field {name:?}: did you mean {meant:?}? (there are {all})")
+/// Finds a field and its index. The error for an unknown field names all fields.
+pub fn field<'s>(name: &str, schema: &'s Schema) -> Result<(usize, &'s Field), String> {
+    schema.field(name).ok_or_else(|| {
+        let names: Vec<&str> = schema.fields().iter().map(Field::name).collect();
+        let all = names.join(", ");
+        match nearest(name, names) {
+            Some(meant) => {
+                format!("there is no field {name:?}: did you mean {meant:?}? (there are {all})")
+            }
+            None => format!("there is no field {name:?}: there are {all}"),
         }
-        None => format!("there is no field {name:?}: there are {all}"),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! `--fields`: the visible fields of a row and their order. By default all fields are visible.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use common::{Field, RowRef, Schema, Value};
 use serde::{Serialize, Serializer};
 
-use super::diagnostic::{no_such_field, parts, wrong};
+use super::diagnostic::{field, list};
 use cli::CliError;
 
 #[derive(Debug)]
@@ -34,17 +35,11 @@ impl Projection {
 
     /// Selects the fields that `text` names, joined by commas (field names contain none).
     pub fn parse(text: &str, schema: &Arc<Schema>) -> Result<Self, CliError> {
-        let mut fields = Vec::new();
-        for (name, at) in parts(text) {
-            let refuse = |what: &str| wrong(&format!("--fields: {what}"), text, at.clone());
-            let Some((field, _)) = schema.field(name) else {
-                return Err(refuse(&no_such_field(name, schema)));
-            };
-            if fields.contains(&field) {
-                return Err(refuse(&format!("field {name:?} is named twice")));
-            }
-            fields.push(field);
-        }
+        let mut named = HashSet::new();
+        let fields = list("--fields", text, |name| match named.insert(name) {
+            true => field(name, schema).map(|(index, _)| index),
+            false => Err(format!("field {name:?} is named twice")),
+        })?;
         Ok(Self { schema: Arc::clone(schema), fields, is_explicit: true })
     }
 

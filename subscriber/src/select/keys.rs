@@ -51,6 +51,9 @@ impl Keys {
 
     /// Returns the indices of the KEYs that select the row.
     pub fn of_row(&self, row: RowRef<'_>) -> Vec<usize> {
+        if self.is_empty() {
+            return Vec::new();
+        }
         let key = row.key().to_bytes();
         if self.are_whole {
             return self.keys.get_index_of(&key).into_iter().collect();

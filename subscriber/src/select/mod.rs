@@ -9,9 +9,7 @@ use std::sync::Arc;
 
 use clap_complete::ArgValueCompleter;
 use cli::{CliError, complete};
-use common::{
-    Change, Error, RowBuf, RowRef, Schema, UntypedChanges, UntypedReader, UntypedSubscriber,
-};
+use common::{Change, Error, RowRef, Schema, UntypedChanges, UntypedReader, UntypedSubscriber};
 
 use keys::Keys;
 
@@ -74,9 +72,10 @@ pub struct Request {
     conditions: Vec<Condition>,
 }
 
-/// The rows of the KEYs.
+/// Rows of a view that were read in shared memory.
 pub struct FoundRows {
-    pub rows: Vec<RowBuf>,
+    /// The rows without gaps, which [`View::rows_of`] splits.
+    pub bytes: Vec<u8>,
     /// KEYs without a row.
     pub missing: Vec<String>,
     /// KEYs whose rows do not match the conditions.
@@ -147,14 +146,12 @@ impl View {
     /// Returns the view's rows in the local copy: sorted if `--sort` is given, else in the order of
     /// the KEYs if these are whole keys, else by key.
     pub fn rows<'s>(&'s self, table: &'s UntypedSubscriber) -> Vec<Shown<'s>> {
-        let rows: Vec<RowRef<'s>> = match self.reads_all() {
-            true => table.iter().filter(|row| self.has(*row)).collect(),
-            false => {
-                let rows = self.keys.iter().filter_map(|(key, _)| table.get(key));
-                rows.filter(|row| self.filter.matches(*row)).collect()
-            }
-        };
-        self.arrange(rows)
+        let has = |row: &RowRef<'s>| self.has(*row);
+        let by_key = || self.keys.iter().filter_map(|(key, _)| table.get(key));
+        self.arrange(match self.reads_all() {
+            true => table.iter().filter(has).collect(),
+            false => by_key().filter(has).collect(),
+        })
     }
 
     /// Returns true if the view's rows are found by reading all rows, and not by their keys.
@@ -170,10 +167,10 @@ impl View {
         rows.into_iter().map(|row| self.projection.show(row)).collect()
     }
 
-    /// Reads the rows of the KEYs in shared memory, as of one version. Returns `None` if the table
-    /// has another schema by now.
+    /// Reads the view's rows in shared memory, as of one version. Returns `None` if the table has
+    /// another schema by now.
     pub fn read(&self, table: &UntypedReader) -> Result<Option<FoundRows>, Error> {
-        let (schema, mut rows) = (self.schema(), Vec::new());
+        let (schema, mut bytes) = (self.schema(), Vec::new());
         let mut exist = vec![false; self.keys.iter().len()];
         let mut match_where = exist.clone();
         let mut keep = |row: RowRef<'_>| {
@@ -181,19 +178,19 @@ impl View {
                 return;
             }
             let (keys, matches) = (self.keys.of_row(row), self.filter.matches(row));
-            if matches && !keys.is_empty() {
-                rows.push(row.to_buf());
+            if matches && (self.keys.is_empty() || !keys.is_empty()) {
+                bytes.extend_from_slice(row.bytes());
             }
             for key in keys {
                 exist[key] = true;
                 match_where[key] |= matches;
             }
         };
-        if self.keys.are_whole() {
+        if self.reads_all() {
+            table.for_each(keep)?;
+        } else {
             let keys: Vec<&[u8]> = self.keys.iter().map(|(key, _)| key).collect();
             table.get_many(&keys, |_, row| row.into_iter().for_each(&mut keep))?;
-        } else {
-            table.for_each(keep)?;
         }
         if !Arc::ptr_eq(&table.schema()?, schema) {
             return Ok(None);
@@ -204,19 +201,13 @@ impl View {
         };
         let missing = texts(&|key| !exist[key]);
         let unmatched = texts(&|key| exist[key] && !match_where[key]);
-        Ok(Some(FoundRows { rows, missing, unmatched }))
+        Ok(Some(FoundRows { bytes, missing, unmatched }))
     }
 
-    /// Reads the bytes of all rows that match the conditions, without gaps and in no particular
-    /// order, as of one version. Returns `None` if the table has another schema by now.
-    pub fn read_all(&self, table: &UntypedReader) -> Result<Option<Vec<u8>>, Error> {
-        let (schema, mut bytes) = (self.schema(), Vec::new());
-        table.for_each(|row| {
-            if Arc::ptr_eq(row.schema(), schema) && self.filter.matches(row) {
-                bytes.extend_from_slice(row.bytes());
-            }
-        })?;
-        Ok(Arc::ptr_eq(&table.schema()?, schema).then_some(bytes))
+    /// Returns the rows in `bytes`, which contain whole rows of the view's schema.
+    pub fn rows_of<'s>(&'s self, bytes: &'s [u8]) -> Result<Vec<RowRef<'s>>, Error> {
+        let rows = bytes.chunks_exact(self.schema().row_size());
+        rows.map(|row| RowRef::new(self.schema(), row)).collect()
     }
 
     /// Returns the name of a condition's field that has another kind than in the view `before`.

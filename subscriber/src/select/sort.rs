@@ -6,7 +6,7 @@
 
 use common::{Field, Kind, RowRef, Schema};
 
-use super::diagnostic::{no_such_field, parts, wrong};
+use super::diagnostic::{field, list};
 use cli::CliError;
 
 #[derive(Debug, Default)]
@@ -18,23 +18,18 @@ pub struct Order {
 impl Order {
     /// Parses `FIELD[:desc],…`.
     pub fn parse(text: &str, schema: &Schema) -> Result<Self, CliError> {
-        let mut fields = Vec::new();
-        for (part, at) in parts(text) {
-            let refuse = |what: &str| wrong(&format!("--sort: {what}"), text, at.clone());
+        let parse = |part: &str| {
             let (name, is_descending) = match part.split_once(':') {
                 None => (part, false),
                 Some((name, "asc")) => (name, false),
                 Some((name, "desc")) => (name, true),
                 Some((_, other)) => {
-                    let what = format!("{other:?} is not an order: use asc or desc");
-                    return Err(refuse(&what));
+                    return Err(format!("{other:?} is not an order: use asc or desc"));
                 }
             };
-            let field = schema.field(name);
-            let (field, _) = field.ok_or_else(|| refuse(&no_such_field(name, schema)))?;
-            fields.push((field, is_descending));
-        }
-        Ok(Self { fields })
+            field(name, schema).map(|(index, _)| (index, is_descending))
+        };
+        Ok(Self { fields: list("--sort", text, parse)? })
     }
 
     /// Returns the index of each field, and true if its order is descending.

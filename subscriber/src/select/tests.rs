@@ -71,7 +71,7 @@ fn rows_come_in_the_order_of_the_keys() {
     assert_eq!(ids(&some.rows(&copy)), ["1", "7"], "in the order of the KEYs");
     let read = |view: &View| {
         let found = view.read(&reader).unwrap().expect("the schema of the table");
-        let rows = view.arrange(found.rows.iter().map(RowBuf::as_ref).collect());
+        let rows = view.arrange(view.rows_of(&found.bytes).unwrap());
         (ids(&rows), found.missing, found.unmatched)
     };
     let texts = |texts: &[&str]| texts.iter().map(|text| text.to_string()).collect::<Vec<_>>();

@@ -11,13 +11,15 @@
 //!
 //! Low terminals leave out the graphs, then the title, then the footer.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use cli::CliError;
-use common::{Cause, Error, PublisherState, UntypedSubscriber};
+use common::{Cause, Error, OpenOptions, PublisherState, Schema, UntypedSubscriber};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::Constraint::{Fill, Length};
+use ratatui::layout::{Layout, Rect};
 use ratatui::style::Style as Ratatui;
 
 use super::grid::Grid;
@@ -25,6 +27,7 @@ use super::help;
 use super::rates::Rates;
 use super::rows::{Rows, Window};
 use super::style::Style;
+use crate::attach::attach;
 use crate::cells::{grouped, shorten, visible, width};
 use crate::follow::state_word;
 use crate::latency::Commits;
@@ -56,6 +59,8 @@ pub struct App {
     /// The options of the command line.
     request: Request,
     style: Style,
+    /// The table and its rows, once it exists.
+    table: Option<UntypedSubscriber>,
     rows: Option<Rows>,
     grid: Grid,
     rates: Rates,
@@ -87,6 +92,7 @@ impl App {
             name: name.to_owned(),
             request,
             style,
+            table: None,
             rows: None,
             grid: Grid::default(),
             rates: Rates::new(Commits::default(), Instant::now()),
@@ -107,12 +113,22 @@ impl App {
         self.is_dirty
     }
 
-    /// Starts to show `table`. Fails if the options do not fit its schema.
-    pub fn attach(&mut self, table: &UntypedSubscriber) -> Result<(), CliError> {
+    pub fn table(&self) -> Option<&UntypedSubscriber> {
+        self.table.as_ref()
+    }
+
+    /// Opens the table and starts to show it. Returns false if it does not exist. Fails if the
+    /// command line's options do not fit its schema.
+    fn attach(&mut self, options: &OpenOptions<UntypedSubscriber>) -> Result<bool, CliError> {
+        let table = match attach(options) {
+            Err(Error::NotFound { .. }) => return Ok(false),
+            table => table?,
+        };
         self.show(Rows::new(table.schema(), self.request.clone())?);
         self.rates = Rates::new(Commits(table.version()), Instant::now());
-        self.note_publisher(table);
-        Ok(())
+        self.publisher = publisher_word(&table);
+        self.table = Some(table);
+        Ok(true)
     }
 
     fn show(&mut self, rows: Rows) {
@@ -128,19 +144,25 @@ impl App {
         self.is_dirty = true;
     }
 
-    /// Refreshes the table and applies its changes to the view. Returns false if nothing changed.
-    pub fn refresh(&mut self, table: &mut UntypedSubscriber) -> Result<bool, CliError> {
+    /// Opens the table, or refreshes it and applies its changes to the view. Returns false if nothing
+    /// changed.
+    pub fn refresh(&mut self, options: &OpenOptions<UntypedSubscriber>) -> Result<bool, CliError> {
+        let Some(table) = &mut self.table else {
+            return self.attach(options);
+        };
         let has_changed = match table.refresh() {
             Ok(changes) => changes.cause() != Cause::Nothing,
             // The local copy is complete, at its previous version.
             Err(Error::Outrun { .. }) => return Ok(true),
             Err(error) => return Err(error.into()),
         };
-        self.note_publisher(table);
+        let publisher = publisher_word(table);
+        self.is_dirty |= publisher != std::mem::replace(&mut self.publisher, publisher);
         // Schemas are compared regardless of the cause: a schema can change without any row.
         let rows = self.rows.as_mut();
         let Some(rows) = rows.filter(|rows| rows.schema() == table.schema()) else {
-            self.change_schema(table)?;
+            let schema = Arc::clone(table.schema());
+            self.change_schema(&schema)?;
             return Ok(true);
         };
         if has_changed {
@@ -153,32 +175,23 @@ impl App {
 
     /// Shows a table whose schema has changed. Options that do not fit are dropped, which the
     /// footer reports.
-    fn change_schema(&mut self, table: &UntypedSubscriber) -> Result<(), CliError> {
+    fn change_schema(&mut self, schema: &Arc<Schema>) -> Result<(), CliError> {
         let (mut request, mut typed) = (self.request.clone(), String::new());
         if let Some(rows) = &self.rows {
             request = request.sorted(rows.sort().map(str::to_owned));
             rows.typed().clone_into(&mut typed);
         }
         let mut error = None;
-        let rows = Rows::new(table.schema(), request).or_else(|failure| {
+        let rows = Rows::new(schema, request).or_else(|failure| {
             let message = failure.to_string();
             let line = message.lines().next().unwrap_or_default();
             error = Some(format!("the table has other fields now: {line}"));
-            Rows::new(table.schema(), Request::default())
+            Rows::new(schema, Request::default())
         });
         self.show(rows?);
         self.search(&typed);
         self.error = error.or(self.error.take());
         Ok(())
-    }
-
-    fn note_publisher(&mut self, table: &UntypedSubscriber) {
-        let is_ended = table.publisher_state().is_alive() && table.has_input_ended();
-        let publisher = match state_word(table) {
-            "alive" if is_ended => "input ended",
-            word => word,
-        };
-        self.is_dirty |= publisher != std::mem::replace(&mut self.publisher, publisher);
     }
 
     /// Ends the intervals and marks that are over at `now`.
@@ -187,7 +200,7 @@ impl App {
         self.is_dirty |= self.rows.as_mut().is_some_and(|rows| rows.expire_marks(now));
     }
 
-    pub fn press(&mut self, key: KeyEvent, table: Option<&UntypedSubscriber>) -> Action {
+    pub fn press(&mut self, key: KeyEvent) -> Action {
         self.is_dirty = true;
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             match key.code {
@@ -218,7 +231,7 @@ impl App {
             KeyCode::Char('s' | '>') => self.sort(|rows| rows.sort_by_next(true)),
             KeyCode::Char('<') => self.sort(|rows| rows.sort_by_next(false)),
             KeyCode::Char('r') => self.sort(Rows::reverse),
-            KeyCode::Char('f' | ' ') if key.modifiers.is_empty() => self.freeze(table),
+            KeyCode::Char('f' | ' ') if key.modifiers.is_empty() => self.freeze(),
             KeyCode::Left => self.grid.scroll_left(),
             KeyCode::Right => self.grid.scroll_right(),
             _ => self.scroll(key),
@@ -262,17 +275,12 @@ impl App {
         }
     }
 
-    fn freeze(&mut self, table: Option<&UntypedSubscriber>) {
-        let Some((rows, table)) = self.rows.as_mut().zip(table) else {
-            return;
-        };
-        self.frozen = match self.frozen {
-            Some(_) => None,
-            None => {
-                let first = self.top.saturating_sub(MAX_FROZEN / 2);
-                Some((rows.window(table, first, MAX_FROZEN), table.version()))
-            }
-        };
+    fn freeze(&mut self) {
+        let shown = self.rows.as_mut().zip(self.table.as_ref());
+        self.frozen = shown.filter(|_| self.frozen.is_none()).map(|(rows, table)| {
+            let first = self.top.saturating_sub(MAX_FROZEN / 2);
+            (rows.window(table, first, MAX_FROZEN), table.version())
+        });
     }
 
     fn scroll(&mut self, key: KeyEvent) {
@@ -289,42 +297,28 @@ impl App {
         };
     }
 
-    pub fn draw(&mut self, buffer: &mut Buffer, table: Option<&UntypedSubscriber>, now: Instant) {
+    pub fn draw(&mut self, buffer: &mut Buffer, now: Instant) {
         self.is_dirty = false;
-        let area = buffer.area;
-        let [graphs, title, footer] = LEAST_LINES.map(|least| area.height >= least);
-        let line = |y: u16| Rect { y, height: 1, ..area };
-        let mut y = 0;
-        if title {
-            self.draw_title(buffer, line(y), table);
-            y += 1;
+        let [graph, title, footer] =
+            LEAST_LINES.map(|least| Length(u16::from(buffer.area.height >= least)));
+        let areas = Layout::vertical([title, graph, graph, Fill(1), footer]);
+        let [title, changes, delays, rows, footer] = areas.areas(buffer.area);
+        self.draw_title(buffer, title);
+        if !changes.is_empty() {
+            self.rates.draw(buffer, [changes, delays], &self.style);
         }
-        if graphs {
-            self.rates.draw(buffer, [line(y), line(y + 1)], &self.style);
-            y += 2;
-        }
-        let below = u16::from(footer);
-        let rows = Rect { y, height: area.height.saturating_sub(y + below), ..area };
-        match table {
-            Some(table) => self.draw_rows(buffer, rows, table, now),
-            None => {
-                let text = format!(" waiting for a publisher of table {:?} …", self.name);
-                pieces(buffer, rows, &[(text, self.style.head)], &[]);
-            }
-        }
-        if footer {
-            self.draw_footer(buffer, line(area.height - 1));
-        }
+        self.draw_rows(buffer, rows, now);
+        self.draw_footer(buffer, footer);
         if let Some(page) = self.help {
             self.help_pages = help::draw(buffer, page, self.style.window);
         }
     }
 
-    fn draw_title(&self, buffer: &mut Buffer, area: Rect, table: Option<&UntypedSubscriber>) {
+    fn draw_title(&self, buffer: &mut Buffer, area: Rect) {
         let style = &self.style;
         let mut left = vec![(format!(" {}", visible(&self.name)), style.head)];
         let mut right = Vec::new();
-        match table {
+        match &self.table {
             Some(table) => {
                 let is_good = self.publisher == "alive";
                 let state_style = if is_good { style.good } else { style.bad };
@@ -342,15 +336,10 @@ impl App {
         pieces(buffer, area, &left, &right);
     }
 
-    fn draw_rows(
-        &mut self,
-        buffer: &mut Buffer,
-        area: Rect,
-        table: &UntypedSubscriber,
-        now: Instant,
-    ) {
-        let Some(rows) = &mut self.rows else {
-            return;
+    fn draw_rows(&mut self, buffer: &mut Buffer, area: Rect, now: Instant) {
+        let Some((rows, table)) = self.rows.as_mut().zip(self.table.as_ref()) else {
+            let text = format!(" waiting for a publisher of table {:?} …", self.name);
+            return pieces(buffer, area, &[(text, self.style.head)], &[]);
         };
         rows.expire_marks(now);
         self.page = usize::from(area.height.saturating_sub(1));
@@ -398,6 +387,14 @@ impl App {
     }
 }
 
+/// Returns the state of the publisher, or whether its input has ended.
+fn publisher_word(table: &UntypedSubscriber) -> &'static str {
+    match state_word(table) {
+        "alive" if table.has_input_ended() => "input ended",
+        word => word,
+    }
+}
+
 /// Draws pieces of a line, aligned to the left and to the right. If not all fit, the first piece on
 /// the right has priority, then the pieces on the left, the last of which may be cut, then the
 /// other pieces on the right.
@@ -407,7 +404,9 @@ fn pieces(
     left: &[(String, Ratatui)],
     right: &[(String, Ratatui)],
 ) {
-    let area = area.intersection(buffer.area);
+    if area.is_empty() {
+        return;
+    }
     let (mut x, mut end) = (area.x, area.right());
     let mut draw_right = |buffer: &mut Buffer, x: u16, (text, style): &(String, Ratatui)| {
         let columns = width(text) as u16;

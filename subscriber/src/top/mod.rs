@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use clap_complete::ArgValueCompleter;
 use cli::{CliError, Shutdown, complete};
-use common::{Error, OpenOptions, UntypedSubscriber};
+use common::UntypedSubscriber;
 
-use crate::attach::{self, Waking, attach};
+use crate::attach::{self, Waking};
 use crate::output::Output;
 use crate::select::{Request, Selection};
 use app::{Action, App};
@@ -69,68 +69,36 @@ pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError>
     if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
         return Err(refused("TERM=dumb, so the terminal cannot move its cursor"));
     }
-    let builder = attach::builder(name, args.selection.owner, &args.waking);
-    let style = Style::new(output.is_coloured());
-    let screen = Screen::open(output, stop)?;
-    let app = App::new(name, request, style);
-    let mut view = View { screen, app, table: None, next_frame: Instant::now() };
-    view.run(&builder)
-}
-
-struct View {
-    screen: Screen,
-    app: App,
-    table: Option<UntypedSubscriber>,
-    next_frame: Instant,
-}
-
-impl View {
-    fn run(&mut self, builder: &OpenOptions<UntypedSubscriber>) -> Result<(), CliError> {
-        loop {
-            let is_idle = match &mut self.table {
-                Some(table) => !self.app.refresh(table)?,
-                None => !self.attach(builder)?,
-            };
-            let now = Instant::now();
-            self.app.tick(now);
-            if self.screen.is_resized() || self.app.is_dirty() && now >= self.next_frame {
-                let table = self.table.as_ref();
-                self.screen.draw(|buffer| self.app.draw(buffer, table, now))?;
-                let taken = now.elapsed();
-                self.next_frame = now + (taken * FRAME_COST).max(FRAME);
-            }
-            let interval = if self.table.is_some() { TICK } else { LOOK };
-            let wait = match (is_idle, self.app.is_dirty()) {
-                (false, _) => Duration::ZERO,
-                (true, true) => {
-                    self.next_frame.saturating_duration_since(Instant::now()).min(interval)
-                }
-                (true, false) => interval,
-            };
-            if self.screen.wait(self.table.as_ref(), wait) {
-                return Ok(());
-            }
-            while let Some(key) = self.screen.key() {
-                match self.app.press(key, self.table.as_ref()) {
-                    Action::Draw => self.next_frame = Instant::now(),
-                    Action::Quit => return Ok(()),
-                    Action::Suspend => self.screen.suspend()?,
-                    Action::Redraw => self.screen.clear()?,
-                }
-            }
+    let options = UntypedSubscriber::builder(name);
+    let options = attach::options(options, args.selection.owner, &args.waking);
+    let mut app = App::new(name, request, Style::new(output.is_coloured()));
+    let mut screen = Screen::open(output, stop)
+        .map_err(|error| CliError::new(2, format!("top cannot use this terminal: {error}")))?;
+    let mut next_frame = Instant::now();
+    loop {
+        let is_idle = !app.refresh(&options)?;
+        let now = Instant::now();
+        app.tick(now);
+        if screen.is_resized() || app.is_dirty() && now >= next_frame {
+            screen.draw(|buffer| app.draw(buffer, now))?;
+            next_frame = now + (now.elapsed() * FRAME_COST).max(FRAME);
         }
-    }
-
-    /// Opens the table if it exists. Returns true if it does.
-    fn attach(&mut self, builder: &OpenOptions<UntypedSubscriber>) -> Result<bool, CliError> {
-        match attach(builder) {
-            Ok(table) => {
-                self.app.attach(&table)?;
-                self.table = Some(table);
-                Ok(true)
+        let interval = if app.table().is_some() { TICK } else { LOOK };
+        let wait = match (is_idle, app.is_dirty()) {
+            (false, _) => Duration::ZERO,
+            (true, true) => next_frame.saturating_duration_since(Instant::now()).min(interval),
+            (true, false) => interval,
+        };
+        if screen.wait(app.table(), wait) {
+            return Ok(());
+        }
+        while let Some(key) = screen.key() {
+            match app.press(key) {
+                Action::Draw => next_frame = Instant::now(),
+                Action::Quit => return Ok(()),
+                Action::Suspend => screen.suspend()?,
+                Action::Redraw => screen.clear()?,
             }
-            Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
         }
     }
 }

@@ -10,12 +10,12 @@
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use cli::{CliError, Shutdown, log};
+use cli::{Shutdown, log};
 use common::UntypedSubscriber;
 use crossterm::cursor::{Hide, Show};
 use crossterm::event::{self, Event, KeyEvent};
@@ -62,20 +62,12 @@ pub struct Screen {
 
 impl Screen {
     /// Switches the terminal behind `output` to the alternate screen and raw mode.
-    pub fn open(output: Output, stop: &Shutdown) -> Result<Self, CliError> {
-        let refused =
-            |error: io::Error| CliError::new(2, format!("top cannot use this terminal: {error}"));
-        Self::try_open(output, stop).map_err(refused)
-    }
-
-    fn try_open(output: Output, stop: &Shutdown) -> io::Result<Self> {
+    pub fn open(output: Output, stop: &Shutdown) -> io::Result<Self> {
         let no_terminal = || io::Error::other("stdout is not a terminal");
         let device = output.terminal().ok_or_else(no_terminal)?;
         let stdin = io::stdin();
-        let keyboard = match stdin.is_terminal() {
-            true => Some(stdin.as_fd().try_clone_to_owned()?.into()),
-            false => None,
-        };
+        let keyboard = stdin.is_terminal().then(|| stdin.as_fd().try_clone_to_owned());
+        let keyboard = keyboard.transpose()?.map(File::from);
         let area = area(&device);
         restore_before_panics();
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
@@ -201,14 +193,11 @@ fn area(device: &File) -> Rect {
 /// Installs a panic hook that restores the terminal first: a message on the alternate screen would
 /// be lost.
 fn restore_before_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            restore();
-            before(panic);
-        }));
-    });
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        restore();
+        before(panic);
+    }));
 }
 
 fn restore() {

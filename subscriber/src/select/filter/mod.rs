@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use common::{Error, IpNet, Kind, RowRef, Schema, Value};
 use regex::{Regex, RegexBuilder};
 
-use super::diagnostic::no_such_field;
+use super::diagnostic;
 use cli::CliError;
 
 use condition::{Comparison, Formula, Operator, Piece};
@@ -40,8 +40,6 @@ struct BoundComparison {
 enum Predicate {
     /// The operator, one of the six comparisons, holds between the field's value and this value.
     Compares(Operator, Value<'static>),
-    Contains(String),
-    Starts(String),
     Matches(Regex),
     /// The field's address or network is in this network.
     Within(ipnet::IpNet),
@@ -103,9 +101,8 @@ impl BoundComparison {
         schema: &Schema,
     ) -> Result<Self, CliError> {
         let Piece { text: name, at } = &comparison.field;
-        let Some((field, found)) = schema.field(name) else {
-            return Err(condition.wrong(at, &no_such_field(name, schema)));
-        };
+        let found = diagnostic::field(name, schema);
+        let (field, found) = found.map_err(|reason| condition.wrong(at, &reason))?;
         let kind = found.kind();
         let values = comparison.values.iter();
         let predicates = values.map(|value| Predicate::bind(condition, comparison, value, kind));
@@ -139,13 +136,11 @@ impl Predicate {
         };
         let is_text = matches!(kind, Kind::Text(_));
         Ok(match comparison.operator {
-            Operator::Contains { ignores_case: false } if is_text => {
-                Self::Contains(text.to_owned())
+            Operator::Contains { ignores_case } if is_text => {
+                regex(&regex::escape(text), ignores_case)?
             }
-            Operator::Contains { .. } if is_text => regex(&regex::escape(text), true)?,
-            Operator::Starts { ignores_case: false } if is_text => Self::Starts(text.to_owned()),
-            Operator::Starts { .. } if is_text => {
-                regex(&format!("^{}", regex::escape(text)), true)?
+            Operator::Starts { ignores_case } if is_text => {
+                regex(&format!("^{}", regex::escape(text)), ignores_case)?
             }
             Operator::Matches { ignores_case } if is_text => regex(text, ignores_case)?,
             Operator::Like { .. }
@@ -202,8 +197,6 @@ impl Predicate {
                     _ => order == Some(Ordering::Equal),
                 }
             }
-            (Self::Contains(part), Value::Text(text)) => text.contains(part),
-            (Self::Starts(part), Value::Text(text)) => text.starts_with(part),
             (Self::Matches(regex), Value::Text(text)) => regex.is_match(text),
             (Self::Covers(inner), Value::IpNet(network)) => network.contains(inner),
             (Self::Within(outer), Value::Ipv4(address)) => outer.contains(&IpAddr::V4(*address)),
