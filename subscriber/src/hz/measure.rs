@@ -1,13 +1,20 @@
-//! Measurements of a table over a period.
+//! Measurements of a table over a period, and their reports as text and JSON.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 
+use common::UntypedSubscriber;
 use hdrhistogram::Histogram;
-use serde_json::Value;
+use serde::Serializer as _;
+use serde_json::{Value, json};
 
+use super::RateFormat;
 use crate::cells::{bytes, nanoseconds};
-use crate::latency::{Durations, ns};
+use crate::latency::{Durations, bucket_ends, ns};
+use crate::output::Output;
+
+/// Length of the longest bar of a histogram.
+const BAR: u64 = 40;
 
 #[derive(Clone, Debug, Default)]
 pub struct Measure {
@@ -119,9 +126,21 @@ impl Measure {
     }
 
     /// Returns the members of the report for programs. Unknown ones are left out.
-    pub fn members(&self) -> Vec<(&'static str, Value)> {
+    fn members(
+        &self,
+        period: Period,
+        intervals: u64,
+        table: &UntypedSubscriber,
+    ) -> Vec<(&'static str, Value)> {
+        let is_summary = period == Period::Summary;
         let mut members = vec![
-            ("elapsed_ns", self.elapsed_ns().into()),
+            ("what", if is_summary { "summary" } else { "interval" }.into()),
+            ("table", table.name().into()),
+            ("intervals", intervals.into()),
+            ("version", table.version().into()),
+            ("rows", table.len().into()),
+            ("publisher", table.publisher_state().as_str().into()),
+            ("elapsed_ns", ns(self.time).into()),
             ("commits", self.commits.into()),
             ("commits_per_second", self.rate(self.commits).into()),
             ("commits_seen_singly", self.single.into()),
@@ -147,11 +166,30 @@ impl Measure {
         }
         let times = self.gap_figures().into_iter().chain(self.delay_figures());
         members.extend(times.map(|(name, _, ns)| (name, ns.into())));
+        let buckets = buckets(&self.delays.0);
+        if is_summary && !buckets.is_empty() {
+            let buckets = buckets.into_iter().map(|(end, count)| match end {
+                Some(end) => json!({"up_to_ns": end, "count": count}),
+                None => json!({"count": count}),
+            });
+            members.push(("delay_histogram", buckets.collect()));
+        }
         members
     }
 
-    /// Writes the report for people.
-    pub fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
+    /// Writes the report for people: a block of lines, and in the summary a histogram.
+    fn write_text(
+        &self,
+        out: &mut impl Write,
+        period: Period,
+        table: &UntypedSubscriber,
+    ) -> io::Result<()> {
+        if period == Period::Summary {
+            write!(out, "table {} over ", table.name())?;
+        }
+        let (version, rows) = (table.version(), table.len());
+        let (elapsed, publisher) = (nanoseconds(ns(self.time)), table.publisher_state().as_str());
+        writeln!(out, "{elapsed}: version {version}, rows {rows}, publisher {publisher}")?;
         let Self { commits, single, outrun, .. } = self;
         let [commit_rate, refresh_rate, row_rate] =
             [self.commits, self.refreshes, self.rows].map(|count| number(self.rate(count)));
@@ -177,7 +215,14 @@ impl Measure {
                 writeln!(out, "  {name:<9} {}", figures.join(", "))?;
             }
         }
-        Ok(())
+        match (period, self.delays.0.len()) {
+            (Period::Interval, _) => writeln!(out),
+            (Period::Summary, 0) => Ok(()),
+            (Period::Summary, delays) => {
+                writeln!(out, "\ndelay from commit to applied, {delays} seen")?;
+                write_histogram(out, &buckets(&self.delays.0))
+            }
+        }
     }
 
     /// Returns the figures of the times between commits. The mean covers all commits, the others
@@ -208,14 +253,6 @@ impl Measure {
         figures.into_iter().filter(|_| !delays.is_empty()).collect()
     }
 
-    pub fn elapsed_ns(&self) -> u64 {
-        ns(self.time)
-    }
-
-    pub fn delays(&self) -> &Histogram<u64> {
-        &self.delays.0
-    }
-
     fn rate(&self, count: u64) -> f64 {
         match self.time.as_secs_f64() {
             0.0 => 0.0,
@@ -244,6 +281,100 @@ fn number(number: f64) -> String {
         _ if number >= 10.0 => format!("{number:.1}"),
         _ => format!("{number:.2}"),
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Period {
+    /// One interval, or the last few.
+    Interval,
+    /// The whole session.
+    Summary,
+}
+
+pub struct Printer {
+    format: RateFormat,
+    out: BufWriter<Output>,
+    is_first: bool,
+}
+
+impl Printer {
+    pub fn begin(format: RateFormat, name: &str, output: Output) -> io::Result<Self> {
+        let mut out = output.buffered();
+        if format == RateFormat::Json {
+            // Intervals are written as they end, so that after a signal only the summary remains to
+            // be written.
+            write!(out, "{{\"table\":{},\"intervals\":[", json!(name))?;
+        }
+        Ok(Self { format, out, is_first: true })
+    }
+
+    pub fn end_without_table(&mut self) -> io::Result<()> {
+        if self.format == RateFormat::Json {
+            self.out.write_all(b"]}\n")?;
+        }
+        self.out.flush()
+    }
+
+    /// Prints a report about `table`. `intervals` is the number of the interval; in the summary,
+    /// the number of all intervals.
+    pub fn print(
+        &mut self,
+        period: Period,
+        intervals: u64,
+        measure: &Measure,
+        table: &UntypedSubscriber,
+    ) -> io::Result<()> {
+        let is_first = std::mem::take(&mut self.is_first);
+        let (before, after) = match (self.format, period) {
+            (RateFormat::Text, _) => {
+                measure.write_text(&mut self.out, period, table)?;
+                return self.out.flush();
+            }
+            (RateFormat::Jsonl, _) => ("", "\n"),
+            (RateFormat::Json, Period::Interval) if is_first => ("\n", ""),
+            (RateFormat::Json, Period::Interval) => (",\n", ""),
+            (RateFormat::Json, Period::Summary) => ("],\n\"summary\":", "}\n"),
+        };
+        self.out.write_all(before.as_bytes())?;
+        let members = measure.members(period, intervals, table);
+        serde_json::Serializer::new(&mut self.out).collect_map(members)?;
+        self.out.write_all(after.as_bytes())?;
+        self.out.flush()
+    }
+}
+
+/// Returns the buckets of a histogram from the first to the last that is not empty. Each has its
+/// upper end, which is `None` for the open last bucket, and its count.
+fn buckets(histogram: &Histogram<u64>) -> Vec<(Option<u64>, u64)> {
+    let ends = bucket_ends().map(Some).chain([None]);
+    let mut below = 0;
+    let mut buckets: Vec<_> = ends
+        .map(|end| {
+            let up_to = end.map_or(histogram.len(), |end| histogram.count_between(0, end));
+            (end, up_to - std::mem::replace(&mut below, up_to))
+        })
+        .skip_while(|(_, count)| *count == 0)
+        .collect();
+    while buckets.pop_if(|(_, count)| *count == 0).is_some() {}
+    buckets
+}
+
+/// Writes a line per bucket. The length of its bar is relative to the fullest bucket.
+fn write_histogram(out: &mut impl Write, buckets: &[(Option<u64>, u64)]) -> io::Result<()> {
+    let counts = buckets.iter().map(|(_, count)| *count);
+    let (fullest, all) = (counts.clone().max().unwrap_or_default(), counts.sum::<u64>());
+    for (end, count) in buckets {
+        let name = match end {
+            Some(end) => format!("up to {}", nanoseconds(*end)),
+            None => "more".to_owned(),
+        };
+        // Rounded up, so that a bucket that is not empty has a visible bar.
+        let bar = "#".repeat((count * BAR).div_ceil(fullest) as usize);
+        let percent = 100.0 * *count as f64 / all as f64;
+        let width = BAR as usize;
+        writeln!(out, "  {name:>13} |{bar:<width$}| {count:>8}  {percent:>5.1} %")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -278,8 +409,8 @@ mod tests {
         assert_eq!(gaps.len(), 2);
         near(gaps.min(), 10_000_000);
         near(gaps.max(), 10_000_000);
-        assert_eq!(measure.delays().len(), 4);
-        near(measure.delays().max(), 1_000_000);
+        assert_eq!(measure.delays.0.len(), 4);
+        near(measure.delays.0.max(), 1_000_000);
     }
 
     #[test]
@@ -313,5 +444,33 @@ mod tests {
     fn numbers_stay_short() {
         let shown = [0.0, 1.234, 12.34, 100.0, 1234.5].map(number);
         assert_eq!(shown, ["0", "1.23", "12.3", "100", "1234"]);
+    }
+
+    #[test]
+    fn bars_are_proportional_to_the_fullest_bucket() {
+        let buckets = [(Some(2_000), 1), (Some(5_000), 0), (None, 100)];
+        let mut out = Vec::new();
+        write_histogram(&mut out, &buckets).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let bars: Vec<usize> = lines.iter().map(|line| line.matches('#').count()).collect();
+        assert_eq!(bars, [1, 0, 40]);
+        assert!(lines[0].starts_with("   up to 2.0 µs |#  "), "{text}");
+        assert!(lines[0].ends_with("|        1    1.0 %"), "{text}");
+        assert!(lines[2].starts_with("           more |####"), "{text}");
+    }
+
+    #[test]
+    fn buckets_go_from_the_first_to_the_last_with_values() {
+        let mut histogram = Histogram::new(3).unwrap();
+        assert!(buckets(&histogram).is_empty());
+        for ns in [0, 1_000, 1_001, 5_100, 20_000_000_000] {
+            histogram += ns;
+        }
+        let found = buckets(&histogram);
+        assert_eq!(found.len(), 23);
+        let first = [(1_000, 2), (2_000, 1), (5_000, 0), (10_000, 1), (20_000, 0)];
+        assert_eq!(found[..5], first.map(|(end, count)| (Some(end), count)));
+        assert_eq!(found[21..], [(Some(10_000_000_000), 0), (None, 1)]);
     }
 }

@@ -21,10 +21,8 @@ use crate::follow::Follower;
 use crate::output::{self, Output};
 
 mod measure;
-mod print;
 
-use measure::Measure;
-use print::{Period, Printer};
+use measure::{Measure, Period, Printer};
 
 /// Maximum number of intervals in a report, which bounds memory: each keeps its histograms.
 const MAX_WINDOW: u64 = 60;
@@ -157,10 +155,7 @@ impl Rates<'_> {
                 break;
             }
             let until = end.map_or(self.due, |end| end.min(self.due));
-            let time = match asleep {
-                true => until.saturating_duration_since(now),
-                false => Duration::ZERO,
-            };
+            let time = if asleep { until.saturating_duration_since(now) } else { Duration::ZERO };
             if output::wait(stop, &[self.follower.table().as_fd()], Some(time))? {
                 break;
             }
