@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use cli::CliError;
 use cli::metrics::{
-    Address, Family, Gauge, Server, Serving, of_table, register, register_capacity, registry,
+    Address, Family, Gauge, Server, Serving, register, register_capacity, registry,
 };
 use common::{Change, UntypedSubscriber};
 use prometheus_client::metrics::counter::Counter;
@@ -40,7 +40,9 @@ impl SubscriberMetrics {
             return Ok(None);
         };
         let mut registry = registry("subscriber");
-        let table = of_table(&mut registry, name);
+        let table = registry
+            .sub_registry_with_prefix("tablecast")
+            .sub_registry_with_label(("table".into(), name.to_owned().into()));
         let delays = Histogram::new(bucket_ends().map(|end| end as f64 / 1e9));
         table.register_with_unit(
             "delay",

@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
-use clap::builder::PossibleValue;
+use clap::builder::PossibleValuesParser;
 use clap::{ArgMatches, Command};
 use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter};
 use clap_complete::env::{Bash, CompleteEnv, Elvish, Fish, Shells, Zsh};
@@ -31,19 +31,11 @@ const MAX_KEYS: usize = 1000;
 
 const SHELLS: Shells<'static> = Shells(&[&Bash, &Elvish, &Fish, &Zsh]);
 
-/// Shells, each with the startup file that should load the script.
-const STARTUP_FILES: [(&str, &str); 4] = [
-    ("bash", "In ~/.bashrc"),
-    ("elvish", "In ~/.config/elvish/rc.elv"),
-    ("fish", "In ~/.config/fish/config.fish"),
-    ("zsh", "In ~/.zshrc, after compinit"),
-];
-
 /// The arguments of `completions`.
 #[derive(Debug, clap::Args)]
 pub struct Completions {
     /// The shell
-    #[arg(value_parser = STARTUP_FILES.map(|(name, file)| PossibleValue::new(name).help(file)))]
+    #[arg(value_parser = PossibleValuesParser::new(SHELLS.names()))]
     shell: String,
 }
 

@@ -37,10 +37,7 @@ pub enum Group {
 impl Group {
     /// Chooses the group for a command that is about to start and may use the terminal.
     pub fn choose(command: &mut Command) -> Self {
-        match is_in_foreground() {
-            true => Self::OfThisProgram,
-            false => Self::separate(command),
-        }
+        if is_in_foreground() { Self::OfThisProgram } else { Self::separate(command) }
     }
 
     /// Makes a command that is about to start the leader of a separate group.

@@ -17,12 +17,10 @@ pub mod metrics;
 mod parse;
 pub mod service;
 mod shutdown;
-mod suggest;
 
 pub use complete::Completions;
-pub use error::{CliError, cannot_start, finish, start_error, status};
+pub use error::{CliError, cannot_start, finish, nearest, start_error, status, suggest_table};
 pub use group::Group;
 pub use man::Manual;
 pub use parse::{Global, command, duration, group, help, mode, parse, user, variables_of};
 pub use shutdown::{Shutdown, ignores_hangup};
-pub use suggest::{nearest, suggest_table};

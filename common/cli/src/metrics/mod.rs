@@ -20,11 +20,9 @@ use prometheus_client::metrics::gauge::{self, ConstGauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-mod listener;
 mod server;
 
-pub use listener::Address;
-pub use server::{Server, Serving};
+pub use server::{Address, Server, Serving};
 
 /// Metric that goes up and down.
 pub type Gauge = gauge::Gauge<u64, AtomicU64>;
@@ -46,13 +44,6 @@ pub fn registry(program: &'static str) -> Registry {
     let start = ConstGauge::new(now.as_secs_f64());
     registry.register_with_unit("process_start_time", help, Unit::Seconds, start);
     registry
-}
-
-/// Returns the part of `registry` for the metrics of table `name`, all called `tablecast_…`.
-pub fn of_table<'r>(registry: &'r mut Registry, name: &str) -> &'r mut Registry {
-    let label = ("table".into(), name.to_owned().into());
-    let registry = registry.sub_registry_with_prefix("tablecast");
-    registry.sub_registry_with_label(label)
 }
 
 /// Registers a new metric and returns it.

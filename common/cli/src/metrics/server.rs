@@ -5,13 +5,21 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs;
 use std::future::ready;
 use std::io;
+use std::net::{self, Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net as unix;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser, ValueParser, ValueParserFactory};
 use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,7 +33,6 @@ use tokio::runtime;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-use super::listener::{Address, Listener};
 use crate::error::{CliError, start_error, status};
 
 /// Maximum number of simultaneous connections. A further one replaces the oldest, which is unlikely
@@ -44,6 +51,106 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Returns the metrics in the OpenMetrics format.
 type Encode = dyn Fn() -> String + Send + Sync;
+
+/// Address to listen at: `127.0.0.1:9464`, `[::1]:0`, `localhost:9464` or `unix:PATH`. Port 0
+/// selects any free port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// TCP address.
+    Tcp(SocketAddr),
+    /// Unix domain socket.
+    Unix(PathBuf),
+}
+
+impl ValueParserFactory for Address {
+    type Parser = ValueParser;
+
+    fn value_parser() -> ValueParser {
+        OsStringValueParser::new().try_map(Self::try_from).into()
+    }
+}
+
+impl TryFrom<OsString> for Address {
+    type Error = &'static str;
+
+    fn try_from(value: OsString) -> Result<Self, &'static str> {
+        let expected = "write it as ADDRESS:PORT, such as 127.0.0.1:9464 or [::1]:0 (any free port), or as unix:PATH";
+        if let Some(path) = value.as_bytes().strip_prefix(b"unix:") {
+            let address = Self::Unix(OsStr::from_bytes(path).into());
+            return if path.is_empty() { Err(expected) } else { Ok(address) };
+        }
+        let text = value.to_str().ok_or(expected)?;
+        // Only `localhost` is resolved: other lookups could take long and change over time.
+        let address = match text.strip_prefix("localhost:") {
+            Some(port) => port.parse().map(|port| (Ipv4Addr::LOCALHOST, port).into()).ok(),
+            None => text.parse().ok(),
+        };
+        address.map(Self::Tcp).ok_or(expected)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "http://{address}/metrics"),
+            Self::Unix(path) => write!(f, "unix:{} (GET /metrics)", path.display()),
+        }
+    }
+}
+
+/// Listening socket. Clients can connect, but wait until the server accepts them.
+pub enum Listener {
+    Tcp(net::TcpListener),
+    Unix(unix::UnixListener),
+}
+
+impl Address {
+    /// Makes the path of a Unix domain socket absolute.
+    ///
+    /// # Errors
+    /// Returns an error if the working directory cannot be read.
+    pub fn absolute(self) -> io::Result<Self> {
+        match self {
+            Self::Unix(path) => std::path::absolute(path).map(Self::Unix),
+            address => Ok(address),
+        }
+    }
+
+    /// Listens at the address. Also returns the socket's own address, which has the actual port.
+    pub fn listen(&self) -> io::Result<(Listener, Self)> {
+        match self {
+            Self::Tcp(address) => {
+                let listener = net::TcpListener::bind(address)?;
+                listener.set_nonblocking(true)?;
+                let address = Self::Tcp(listener.local_addr()?);
+                Ok((Listener::Tcp(listener), address))
+            }
+            Self::Unix(path) => {
+                let listener = bind_path(path)?;
+                listener.set_nonblocking(true)?;
+                Ok((Listener::Unix(listener), self.clone()))
+            }
+        }
+    }
+}
+
+/// Listens at a path. Replaces the socket of a dead process.
+fn bind_path(path: &Path) -> io::Result<unix::UnixListener> {
+    match unix::UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            // Connecting to another type of file is refused, too, so check that this is a socket.
+            let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
+            let is_refused = unix::UnixStream::connect(path)
+                .is_err_and(|refused| refused.kind() == io::ErrorKind::ConnectionRefused);
+            if !is_socket || !is_refused {
+                return Err(error);
+            }
+            fs::remove_file(path)?;
+            unix::UnixListener::bind(path)
+        }
+        other => other,
+    }
+}
 
 /// Server that listens, but does not answer yet.
 pub struct Server {
@@ -288,5 +395,30 @@ t_delay_seconds_sum 0.5
         assert_eq!(status(Method::GET, "/other"), 404);
         assert_eq!(status(Method::POST, "/metrics"), 405);
         assert_eq!(status(Method::HEAD, "/metrics"), 200);
+    }
+
+    #[test]
+    fn addresses_have_a_port_or_a_path() {
+        for (text, shown) in [
+            ("127.0.0.1:9464", "http://127.0.0.1:9464/metrics"),
+            ("[::1]:0", "http://[::1]:0/metrics"),
+            ("localhost:80", "http://127.0.0.1:80/metrics"),
+            ("unix:/run/x y", "unix:/run/x y (GET /metrics)"),
+        ] {
+            let address = Address::try_from(OsString::from(text));
+            assert_eq!(address.unwrap().to_string(), shown);
+        }
+        for text in ["", "9464", ":9464", "127.0.0.1", "host:9464", "localhost:x", "unix:"] {
+            let error = Address::try_from(OsString::from(text)).unwrap_err();
+            assert!(error.contains("127.0.0.1:9464"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn path_need_not_be_utf8() {
+        let path = OsStr::from_bytes(b"/run/caf\xe9");
+        let address = OsStr::from_bytes(b"unix:/run/caf\xe9").to_owned();
+        assert_eq!(Address::try_from(address), Ok(Address::Unix(path.into())));
+        assert!(Address::try_from(path.to_owned()).is_err());
     }
 }
