@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use common::{Kind, Value};
+use common::{Field, Kind, Value};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Formats a value. Control characters are escaped, because another process wrote the value and
@@ -99,15 +99,10 @@ pub fn nanoseconds(ns: u64) -> String {
 
 /// Formats a number with thousands separators: `1,234,567`.
 pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
+    match number {
+        0..1000 => number.to_string(),
+        _ => format!("{},{:03}", grouped(number / 1000), number % 1000),
     }
-    text
 }
 
 /// Formats milliseconds like [`nanoseconds`].
@@ -115,8 +110,39 @@ pub fn milliseconds(milliseconds: f64) -> String {
     nanoseconds((milliseconds * 1e6) as u64)
 }
 
+/// Returns the field's name, without its unit if the values are shown with one.
+pub fn name_without_unit(field: &Field) -> &str {
+    match field.kind() {
+        Kind::U64 => {
+            let name = field.name();
+            let short = name.strip_suffix("_bytes").or_else(|| name.strip_suffix("_ns"));
+            short.filter(|short| !short.is_empty()).unwrap_or(name)
+        }
+        _ => field.name(),
+    }
+}
+
+/// Formats a value like [`cell`], but sizes and times with units, and timestamps to the second.
+pub fn cell_with_unit<'v>(field: &Field, value: &'v Value<'_>) -> Cow<'v, str> {
+    match value {
+        Value::U64(size) if field.kind() == Kind::U64 && field.name().ends_with("_bytes") => {
+            bytes(*size).into()
+        }
+        Value::U64(time) if field.kind() == Kind::U64 && field.name().ends_with("_ns") => {
+            nanoseconds(*time).into()
+        }
+        Value::Timestamp(_) => {
+            let text = value.to_string();
+            text.get(..19).unwrap_or(&text).replace('T', " ").into()
+        }
+        value => cell(value),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use common::Schema;
+
     use super::*;
 
     #[test]
@@ -152,5 +178,24 @@ mod tests {
         assert_eq!(nanoseconds(35_400), "35 µs");
         assert_eq!(nanoseconds(1_250_000), "1.2 ms");
         assert_eq!(nanoseconds(7_500_000_000_000), "2 h 5 min");
+    }
+
+    #[test]
+    fn units_move_from_name_to_cell() {
+        let schema =
+            "id:u32,size_bytes:u64,time_ns:u64,_ns:u64,short_ns:u32,at:timestamp,t:text(8)";
+        let schema = Schema::parse(schema, None).unwrap();
+        let names: Vec<&str> = schema.fields().iter().map(name_without_unit).collect();
+        assert_eq!(names, ["id", "size", "time", "_ns", "short_ns", "at", "t"]);
+        let shown = |name: &str, value: &str| {
+            let (_, field) = schema.field(name).unwrap();
+            let value = Value::parse(field.kind(), value).unwrap();
+            cell_with_unit(field, &value).into_owned()
+        };
+        assert_eq!(shown("size_bytes", "1536"), "1.5 KiB");
+        assert_eq!(shown("time_ns", "35400"), "35 µs");
+        assert_eq!(shown("short_ns", "35400"), "35400");
+        assert_eq!(shown("at", "2026-01-01T00:00:00.25Z"), "2026-01-01 00:00:00");
+        assert_eq!(shown("t", "a\tb"), "a\\tb");
     }
 }

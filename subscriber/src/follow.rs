@@ -97,10 +97,7 @@ impl Follower {
             return;
         }
         let name = self.table.name();
-        let news = match has_ended {
-            true => "has ended; its rows stay as they are",
-            false => "has resumed",
-        };
+        let news = if has_ended { "has ended; its rows stay as they are" } else { "has resumed" };
         status(format_args!("the input of the publisher of table {name:?} {news}"));
     }
 

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use clap_complete::ArgValueCompleter;
 use common::{PublisherState, RowRef, UntypedReader};
 
-use crate::args::TableArgs;
-use crate::attach::{self, Waking, attach, attach_when_published, retry};
+use crate::attach::{self, TableArgs, Waking, attach, attach_when_published, retry};
 use crate::format::Format;
 use crate::output::{self, Output};
 use crate::select::{Aggregation, Projection, Request, Shown, View};

@@ -13,11 +13,10 @@ use serde_json::{Value, json};
 
 use crate::cells;
 use crate::format::columns::{Column, Cut, write_table};
-use crate::format::line::Line;
-use crate::format::members::Members;
-use crate::format::terminal::{Palette, Width};
+use crate::format::terminal::{Line, Palette, Width};
 use crate::format::{Format, Lines, write_json};
 use crate::list::{self, publisher};
+use crate::listing::Members;
 use crate::output::Output;
 use cli::{CliError, complete};
 

@@ -3,8 +3,7 @@
 //! Each subcommand is one module, which owns its arguments: `watch`, `get`, `list` (`ls`),
 //! `info`, `top`, `hz`, `doctor`. They share:
 //!
-//! - `attach`: opens a table, or waits until it is published;
-//! - `args`: the arguments of `get` and `watch`;
+//! - `attach`: opens a table, or waits until it is published; the arguments of `get` and `watch`;
 //! - `format`: prints rows and changes; [`listing`]: prints lists; `output`: writes to stdout;
 //! - `select`: selects and sorts rows and fields;
 //! - `cells`: formats values for people;
@@ -18,7 +17,6 @@ use clap::{Parser, Subcommand};
 use cli::{CliError, Completions, Global, Manual, Shutdown};
 use output::Output;
 
-mod args;
 mod attach;
 mod cells;
 mod doctor;

@@ -189,16 +189,13 @@ fn print(found: &[Entry], format: Format, output: Output) -> Result<(), CliError
 /// Returns the command with which this user removes `what`, a table or `--orphans` of `owner`.
 pub fn remedy(what: &str, owner: u32) -> String {
     let user = geteuid();
-    let sudo = match user.is_root() || user.as_raw() == owner {
-        true => "",
-        false => "sudo ",
-    };
+    let is_own = user.as_raw() == owner;
+    let sudo = if is_own || user.is_root() { "" } else { "sudo " };
     // `--orphans` removes the orphans of all users.
-    let whose = match user.as_raw() == owner || what == "--orphans" {
-        true => String::new(),
-        false => format!("--owner {owner} "),
-    };
-    format!("{sudo}publisher rm {whose}{what}")
+    if is_own || what == "--orphans" {
+        return format!("{sudo}publisher rm {what}");
+    }
+    format!("{sudo}publisher rm --owner {owner} {what}")
 }
 
 /// Converts to milliseconds, rounded to the microsecond.

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{Cause, Change, UntypedSubscriber};
 
-use crate::args::TableArgs;
-use crate::attach::{self, Waking};
+use crate::attach::{self, TableArgs, Waking};
 use crate::follow::Follower;
 use crate::format::{Format, Printer};
 use crate::output::{self, Output};
@@ -199,10 +198,8 @@ impl Watch<'_> {
             self.notify_service();
             let due = self.service.due();
             let due = due.map(|due| due.saturating_duration_since(Instant::now()));
-            let time = match is_idle {
-                true => [left, due].into_iter().flatten().min(),
-                false => Some(Duration::ZERO),
-            };
+            let busy = (!is_idle).then_some(Duration::ZERO);
+            let time = [left, due, busy].into_iter().flatten().min();
             if output::wait(stop, &[self.follower.table().as_fd()], time)? {
                 break;
             }

@@ -83,11 +83,8 @@ pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
         Form::Json => write_json(&mut out, &reports, true)?,
     }
     out.flush()?;
-    let is_problem = |report: &Report| report.state == State::Problem;
-    match reports.iter().any(is_problem) {
-        true => Err(CliError::new(1, "")),
-        false => Ok(()),
-    }
+    let has_problem = reports.iter().any(|report| report.state == State::Problem);
+    if has_problem { Err(CliError::new(1, "")) } else { Ok(()) }
 }
 
 fn print(reports: &[Report], palette: Palette, out: &mut impl Write) -> io::Result<()> {

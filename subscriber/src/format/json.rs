@@ -19,17 +19,14 @@ pub fn write_json(out: &mut impl Write, value: &impl Serialize, is_pretty: bool)
 
 pub struct Json<W> {
     out: W,
+    /// True for one array, false for lines.
     is_array: bool,
     elements: u64,
 }
 
 impl<W: Write> Json<W> {
-    pub fn array(out: W) -> Self {
-        Self { out, is_array: true, elements: 0 }
-    }
-
-    pub fn lines(out: W) -> Self {
-        Self { out, is_array: false, elements: 0 }
+    pub fn new(out: W, is_array: bool) -> Self {
+        Self { out, is_array, elements: 0 }
     }
 
     fn element(&mut self, value: &impl Serialize) -> io::Result<()> {

@@ -12,8 +12,6 @@ use crate::select::{Projection, Shown};
 pub mod columns;
 mod csv;
 mod json;
-pub mod line;
-pub mod members;
 mod table;
 pub mod terminal;
 
@@ -74,8 +72,7 @@ impl Format {
     ) -> Box<dyn Printer + 'a> {
         match self {
             Format::Table => Box::new(table::Table::new(out, palette, width, has_header)),
-            Format::Json => Box::new(Json::array(out)),
-            Format::Jsonl => Box::new(Json::lines(out)),
+            Format::Json | Format::Jsonl => Box::new(Json::new(out, self == Format::Json)),
             Format::Csv | Format::Tsv => Box::new(csv::Csv::new(out, self, has_header)),
             Format::Raw => Box::new(csv::Csv::new(out, self, false)),
         }

@@ -10,8 +10,7 @@ use anstyle::Style;
 use common::{Change, Field};
 
 use super::columns::{Column, write_table};
-use super::line::Line;
-use super::terminal::{Palette, Width};
+use super::terminal::{Line, Palette, Width};
 use super::{ChangeRecord, Printer};
 use crate::cells::{cell, is_number, shorten, visible, width};
 use crate::select::{Projection, Shown};

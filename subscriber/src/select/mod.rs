@@ -250,10 +250,7 @@ impl View {
     /// Returns the view for the schema of an old row. A refresh that moves to another schema may
     /// also apply later changes, whose old rows have the new schema.
     fn of_row<'s>(&'s self, before: &'s View, row: RowRef<'_>) -> &'s View {
-        match Arc::ptr_eq(row.schema(), self.schema()) {
-            true => self,
-            false => before,
-        }
+        if Arc::ptr_eq(row.schema(), self.schema()) { self } else { before }
     }
 
     fn change<'s>(

@@ -4,7 +4,7 @@
 //! total order with NaN last, texts and addresses by bytes, and networks by family, address and
 //! prefix. Equal rows are ordered by key.
 
-use common::{Field, Kind, RowRef, Schema};
+use common::{Field, Kind, RowRef, Schema, Value};
 
 use super::diagnostic::{field, list};
 use cli::CliError;
@@ -78,7 +78,12 @@ pub(super) fn push(key: &mut Vec<u8>, field: &Field, is_descending: bool, row: R
         }
         Kind::F32 | Kind::F64 => {
             key.extend(bytes.iter().rev());
-            if is_nan(&key[start..]) {
+            let is_nan = match Value::decode(field.kind(), bytes) {
+                Value::F32(number) => number.is_nan(),
+                Value::F64(number) => number.is_nan(),
+                _ => false,
+            };
+            if is_nan {
                 // NaN is last in both directions.
                 key[start..].fill(0xff);
                 return;
@@ -111,15 +116,6 @@ pub(super) fn push(key: &mut Vec<u8>, field: &Field, is_descending: bool, row: R
 
 fn invert(bytes: &mut [u8]) {
     bytes.iter_mut().for_each(|byte| *byte = !*byte);
-}
-
-/// Returns true if big-endian float bytes encode NaN.
-fn is_nan(bytes: &[u8]) -> bool {
-    match (bytes.first_chunk(), bytes.first_chunk()) {
-        (_, Some(double)) => f64::from_be_bytes(*double).is_nan(),
-        (Some(single), None) => f32::from_be_bytes(*single).is_nan(),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style as Ratatui;
 
-use super::cell;
 use super::rows::{Recent, Rows, Window};
 use super::style::Style;
-use crate::cells::{is_number, shorten, visible, width};
+use crate::cells::{is_number, name_without_unit, shorten, visible, width};
 
 const GAP: usize = 2;
 /// Width of the gutter, which shows `+` and `-`.
@@ -36,7 +35,7 @@ struct Column {
 
 impl Grid {
     pub fn of(rows: &Rows) -> Self {
-        let widths = rows.fields().map(|field| width(cell::name(field)) + 1).collect();
+        let widths = rows.fields().map(|field| width(name_without_unit(field)) + 1).collect();
         Self { widths, first: 0, wanted: rows.sorted_by().0 }
     }
 
@@ -81,7 +80,7 @@ impl Grid {
         };
         let (sorted, is_descending) = rows.sorted_by();
         for column in &columns {
-            let name = visible(cell::name(fields[column.index]));
+            let name = visible(name_without_unit(fields[column.index]));
             let arrow = if is_descending { "▼" } else { "▲" };
             match sorted == Some(column.index) {
                 true => draw(buffer, column, area.y, &format!("{name}{arrow}"), style.sorted),

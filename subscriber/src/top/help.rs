@@ -3,7 +3,7 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
-use ratatui::widgets::{Clear, Widget};
+use ratatui::widgets::{Block, Clear, Padding, Paragraph, Widget};
 
 use crate::cells::{cut, width};
 
@@ -43,11 +43,8 @@ pub fn draw(buffer: &mut Buffer, page: usize, style: Style) -> usize {
     let area =
         Rect { x: (all.width - columns) / 2, y: (all.height - height) / 2, width: columns, height };
     Clear.render(area, buffer);
-    buffer.set_style(area, style);
-    let room = usize::from(columns.saturating_sub(4));
-    for (y, line) in (area.y + 1..area.bottom()).zip(lines) {
-        buffer.set_stringn(area.x + 2.min(columns), y, line, room, style);
-    }
+    let window = Block::new().padding(Padding::symmetric(2, 1));
+    Paragraph::new(lines.join("\n")).style(style).block(window).render(area, buffer);
     pages.len()
 }
 

@@ -5,7 +5,7 @@
 //! - `screen`: the terminal, and the thread that reads its keys;
 //! - `app`: the state of the view, its reaction to changes and keys, and its layout;
 //! - `rows`: selects and sorts the rows of the window, and marks recent changes; `search` is the
-//!   filter that the user types; `grid` places columns; `cell` formats values;
+//!   filter that the user types; `grid` places columns;
 //! - `rates`: commits, changes and delays of the last seconds; `help`: the help window; `style`.
 
 use std::time::{Duration, Instant};
@@ -22,7 +22,6 @@ use screen::Screen;
 use style::Style;
 
 mod app;
-mod cell;
 mod grid;
 mod help;
 mod rates;

@@ -13,9 +13,8 @@ use std::time::{Duration, Instant};
 use cli::CliError;
 use common::{Change, Field, RowBuf, RowRef, Schema, UntypedSubscriber};
 
-use super::cell;
 use super::search::Search;
-use crate::cells::is_number;
+use crate::cells::{cell_with_unit, is_number};
 use crate::select::{Request, View};
 
 /// Time for which a change is marked.
@@ -215,7 +214,7 @@ impl Rows {
         };
         let values = self.view.projection().show(row).values();
         let cells = self.fields().zip(values).map(|(field, (name, value))| {
-            (cell::text(field, &value).into_owned(), is_changed(name))
+            (cell_with_unit(field, &value).into_owned(), is_changed(name))
         });
         Line {
             recent: match mark {

@@ -7,7 +7,7 @@
 
 use common::{RowRef, Schema};
 
-use super::cell;
+use crate::cells::cell_with_unit;
 use crate::select::{Condition, Filter, Projection};
 
 pub enum Search {
@@ -53,7 +53,7 @@ impl Search {
             Self::Text { text, ignores_case } => {
                 let values = projection.show(row).values();
                 projection.fields().zip(values).any(|(field, (_, value))| {
-                    let cell = cell::text(field, &value);
+                    let cell = cell_with_unit(field, &value);
                     cell.contains(text)
                         || *ignores_case
                             && cell.chars().any(char::is_uppercase)

@@ -179,7 +179,7 @@ impl<'r> Running<'r> {
             return Ok(());
         };
         let pipe = Pipe { file: File::from(OwnedFd::from(stdin)), running: self };
-        let mut lines = Json::lines(BufWriter::with_capacity(BUFFER_BYTES, pipe));
+        let mut lines = Json::new(BufWriter::with_capacity(BUFFER_BYTES, pipe), false);
         for change in changes {
             lines.change(version, &change)?;
         }
