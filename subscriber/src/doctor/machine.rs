@@ -60,22 +60,24 @@ pub fn checks() -> Vec<Report> {
     reports.push(huge_pages());
     reports.extend(objects_and_locks());
     let version = Version::current().ok();
-    reports.push(kernel(version.map(|version| (version.major, version.minor))));
-    reports.push(system_calls());
     let limit = |resource| getrlimit(resource).map_or(RLIM_INFINITY, |(soft, _)| soft);
-    reports.push(open_files(limit(Resource::RLIMIT_NOFILE)));
-    reports.push(size_limit(
-        "address space",
-        limit(Resource::RLIMIT_AS),
-        "tables are mapped as a whole",
-        "ulimit -v unlimited (LimitAS=infinity in a unit)",
-    ));
-    reports.push(size_limit(
-        "file size",
-        limit(Resource::RLIMIT_FSIZE),
-        "a table is one file",
-        "ulimit -f unlimited (LimitFSIZE=infinity in a unit)",
-    ));
+    reports.extend([
+        kernel(version.map(|version| (version.major, version.minor))),
+        system_calls(),
+        open_files(limit(Resource::RLIMIT_NOFILE)),
+        size_limit(
+            "address space",
+            limit(Resource::RLIMIT_AS),
+            "tables are mapped as a whole",
+            "ulimit -v unlimited (LimitAS=infinity in a unit)",
+        ),
+        size_limit(
+            "file size",
+            limit(Resource::RLIMIT_FSIZE),
+            "a table is one file",
+            "ulimit -f unlimited (LimitFSIZE=infinity in a unit)",
+        ),
+    ]);
     reports
 }
 

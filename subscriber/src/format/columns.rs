@@ -71,6 +71,17 @@ impl Column {
         self.cells.max(width(&self.name))
     }
 
+    /// Returns the width under maximum widths for columns outside the key and of the key. Names of up
+    /// to [`NARROWEST`] columns are not cut.
+    fn limited(&self, (others, keys): (usize, usize)) -> usize {
+        let limit = if self.is_key { keys } else { others };
+        let narrowest = match self.right {
+            true => self.cells.clamp(NARROWEST, NARROWEST_NUMBER),
+            false => NARROWEST,
+        };
+        self.natural().min(self.cells.max(NARROWEST)).min(limit.max(narrowest))
+    }
+
     pub fn fit(&mut self, cell: &str) {
         let cell = width(cell);
         self.cells = self.cells.max(cell);
@@ -147,30 +158,25 @@ where
 
 /// Sets the widths of `columns` so that a line fits `total`. Returns the names of columns left out.
 fn fit(columns: &mut [Column], total: usize) -> Vec<String> {
+    let line = |columns: &[Column], shown: &[usize], limits| -> usize {
+        let widths: usize = shown.iter().map(|&at| columns[at].limited(limits)).sum();
+        widths + GAP.len() * shown.len().saturating_sub(1)
+    };
     let mut shown: Vec<usize> = (0..columns.len()).collect();
-    let gaps = |shown: &[usize]| GAP.len() * shown.len().saturating_sub(1);
-    loop {
-        let minimum: usize = shown.iter().map(|&at| minimum(&columns[at])).sum();
-        if minimum + gaps(&shown) <= total || shown.len() <= 1 {
-            break;
-        }
+    while shown.len() > 1 && line(columns, &shown, (0, 0)) > total {
         let last = shown.iter().rposition(|&at| !columns[at].is_key);
         shown.remove(last.unwrap_or(shown.len() - 1));
     }
-    let room = total.saturating_sub(gaps(&shown));
-    let total_width = |limits: (usize, usize)| -> usize {
-        shown.iter().map(|&at| limited(&columns[at], limits)).sum()
-    };
     let others = (NARROWEST..=total).rev().map(|others| (others, usize::MAX));
     let keys = (NARROWEST..=total).rev().map(|keys| (NARROWEST, keys));
-    let limits = others.chain(keys).find(|limits| total_width(*limits) <= room);
+    let limits = others.chain(keys).find(|limits| line(columns, &shown, *limits) <= total);
     let limits = limits.unwrap_or((NARROWEST, NARROWEST));
-    let mut spare = room.saturating_sub(total_width(limits));
+    let mut spare = total.saturating_sub(line(columns, &shown, limits));
     let mut left_out = Vec::new();
     for (at, column) in columns.iter_mut().enumerate() {
         column.is_shown = shown.contains(&at);
         column.is_cut = true;
-        column.width = limited(column, limits).min(total);
+        column.width = column.limited(limits).min(total);
         if column.is_shown {
             let more = column.natural().saturating_sub(column.width).min(spare);
             column.width += more;
@@ -180,26 +186,6 @@ fn fit(columns: &mut [Column], total: usize) -> Vec<String> {
         }
     }
     left_out
-}
-
-/// Returns the minimum width of the column.
-fn minimum(column: &Column) -> usize {
-    let narrowest = match column.right {
-        true => column.cells.clamp(NARROWEST, NARROWEST_NUMBER),
-        false => NARROWEST,
-    };
-    wanted(column).min(narrowest)
-}
-
-/// Returns the width of the column under maximum widths for columns outside the key and of the key.
-fn limited(column: &Column, (others, keys): (usize, usize)) -> usize {
-    let limit = if column.is_key { keys } else { others };
-    wanted(column).min(limit.max(minimum(column)))
-}
-
-/// Returns the width at which no cell is cut, and no name of up to [`NARROWEST`] columns.
-fn wanted(column: &Column) -> usize {
-    column.natural().min(column.cells.max(NARROWEST))
 }
 
 impl Cut {

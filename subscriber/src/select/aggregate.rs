@@ -163,13 +163,13 @@ impl Aggregate {
             return Ok(aggregate(Function::Count, 0, Kind::U64));
         }
         let called = name.strip_suffix(')').and_then(|name| name.split_once('('));
-        let (function, argument) = called.unwrap_or((name, ""));
+        let (function, argument) = called.unwrap_or(("", ""));
         let function = match function.trim() {
             "sum" => Function::Sum,
             "min" => Function::Min,
             "max" => Function::Max,
             "avg" => Function::Avg,
-            other => return Err(format!("{other:?} is not an aggregate: use {FUNCTIONS}")),
+            _ => return Err(format!("{name:?} is not an aggregate: use {FUNCTIONS}")),
         };
         let (index, found) = field(argument.trim(), schema)?;
         let kind = match (function, found.kind()) {

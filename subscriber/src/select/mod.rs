@@ -171,8 +171,8 @@ impl View {
     /// another schema by now.
     pub fn read(&self, table: &UntypedReader) -> Result<Option<FoundRows>, Error> {
         let (schema, mut bytes) = (self.schema(), Vec::new());
-        let mut exist = vec![false; self.keys.iter().len()];
-        let mut match_where = exist.clone();
+        // For each KEY, whether a row of it matches the conditions; `None` if there is no row.
+        let mut found = vec![None; self.keys.iter().len()];
         let mut keep = |row: RowRef<'_>| {
             if !Arc::ptr_eq(row.schema(), schema) {
                 return;
@@ -181,10 +181,7 @@ impl View {
             if matches && (self.keys.is_empty() || !keys.is_empty()) {
                 bytes.extend_from_slice(row.bytes());
             }
-            for key in keys {
-                exist[key] = true;
-                match_where[key] |= matches;
-            }
+            keys.into_iter().for_each(|key| found[key] = found[key].max(Some(matches)));
         };
         if self.reads_all() {
             table.for_each(keep)?;
@@ -195,12 +192,11 @@ impl View {
         if !Arc::ptr_eq(&table.schema()?, schema) {
             return Ok(None);
         }
-        let texts = |is_listed: &dyn Fn(usize) -> bool| {
-            let texts = self.keys.iter().enumerate().filter(|(key, _)| is_listed(*key));
-            texts.map(|(_, (_, text))| text.to_owned()).collect()
+        let keys_that = |state: Option<bool>| {
+            let keys = self.keys.iter().zip(&found).filter(|(_, found)| **found == state);
+            keys.map(|((_, text), _)| text.to_owned()).collect()
         };
-        let missing = texts(&|key| !exist[key]);
-        let unmatched = texts(&|key| exist[key] && !match_where[key]);
+        let (missing, unmatched) = (keys_that(None), keys_that(Some(false)));
         Ok(Some(FoundRows { bytes, missing, unmatched }))
     }
 
