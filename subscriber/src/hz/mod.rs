@@ -171,20 +171,16 @@ impl Rates<'_> {
             self.interval.record_outrun();
             return Ok(true);
         };
+        let (table, changes) = (self.follower.table(), self.follower.table().changes());
         if commits > 0 {
-            self.record(commits);
+            let rows = changes.len() as u64;
+            let bytes = rows * table.schema().row_size() as u64;
+            self.interval.record(commits, rows, bytes, table.delay());
+            if let Some(committed) = table.committed() {
+                self.interval.record_commit_time(table.version(), committed);
+            }
         }
-        Ok(commits > 0 || self.follower.table().changes().cause() != Cause::Nothing)
-    }
-
-    fn record(&mut self, commits: u64) {
-        let table = self.follower.table();
-        let rows = table.changes().len() as u64;
-        let bytes = rows * table.schema().row_size() as u64;
-        self.interval.record(commits, rows, bytes, table.delay());
-        if let Some(committed) = table.committed() {
-            self.interval.record_commit_time(table.version(), committed);
-        }
+        Ok(commits > 0 || changes.cause() != Cause::Nothing)
     }
 
     fn end_interval(&mut self, now: Instant) -> Result<(), CliError> {

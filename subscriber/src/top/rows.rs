@@ -6,7 +6,7 @@
 //! the others. The time is proportional to the number of rows, so the caller draws large tables
 //! less often.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::select::{Request, View};
 
 /// Time for which a change is marked.
 const MARK_TIME: Duration = Duration::from_millis(1500);
-/// Maximum number of marked rows, and of deleted rows that are still shown.
+/// Maximum number of marked rows.
 const MAX_MARKS: usize = 4096;
 /// Maximum number of bytes of a row's sort fields that are compared, which bounds memory.
 const MAX_SORT_BYTES: usize = 64;
@@ -31,18 +31,18 @@ pub struct Rows {
     /// The text of `search`.
     typed: String,
     search: Option<Search>,
-    /// Marks of existing rows, by key.
+    /// Marks of recent changes, by key.
     marks: HashMap<Vec<u8>, Mark>,
-    /// Rows that were deleted recently, oldest first.
-    deleted: VecDeque<(RowBuf, Instant)>,
     /// Keys of the rows in the last window.
     visible: HashSet<Vec<u8>>,
 }
 
 struct Mark {
-    is_created: bool,
+    recent: Recent,
     /// Indexes in the schema of the fields that changed.
     fields: BTreeSet<usize>,
+    /// The row, if it was deleted.
+    deleted: Option<RowBuf>,
     at: Instant,
 }
 
@@ -86,7 +86,6 @@ impl Rows {
             typed: String::new(),
             search: None,
             marks: HashMap::new(),
-            deleted: VecDeque::new(),
             visible: HashSet::new(),
         })
     }
@@ -107,23 +106,22 @@ impl Rows {
     pub fn note(&mut self, table: &UntypedSubscriber, now: Instant) {
         for change in &table.changes() {
             match change {
-                Change::Created(new) if self.marks.len() < MAX_MARKS => {
-                    let mark = Mark { is_created: true, fields: BTreeSet::new(), at: now };
-                    self.marks.insert(new.key().to_bytes(), mark);
-                }
-                Change::Created(_) => {}
+                Change::Created(new) => self.mark(new, Recent::Created, None, now),
                 Change::Updated { old, new } => self.note_update(old, new, now),
                 Change::Deleted(old) => {
-                    self.marks.remove(&old.key().to_bytes());
-                    if self.deleted.len() == MAX_MARKS {
-                        self.deleted.pop_front();
-                    }
                     // A row of another schema cannot be shown.
-                    if let Ok(row) = RowBuf::from_bytes(Arc::clone(self.schema()), old.bytes()) {
-                        self.deleted.push_back((row, now));
-                    }
+                    let row = RowBuf::from_bytes(Arc::clone(self.schema()), old.bytes()).ok();
+                    self.mark(old, Recent::Deleted, row, now);
                 }
             }
+        }
+    }
+
+    /// Marks a row that was created or deleted.
+    fn mark(&mut self, row: RowRef<'_>, recent: Recent, deleted: Option<RowBuf>, now: Instant) {
+        let key = row.key().to_bytes();
+        if self.marks.len() < MAX_MARKS || self.marks.contains_key(&key) {
+            self.marks.insert(key, Mark { recent, fields: BTreeSet::new(), deleted, at: now });
         }
     }
 
@@ -136,7 +134,7 @@ impl Rows {
         let is_changed =
             |(_, field): &(usize, &Field)| old.bytes()[field.range()] != new.bytes()[field.range()];
         let fields = self.view.schema().fields().iter().enumerate().filter(is_changed);
-        let new = Mark { is_created: false, fields: BTreeSet::new(), at: now };
+        let new = Mark { recent: Recent::None, fields: BTreeSet::new(), deleted: None, at: now };
         let mark = self.marks.entry(key).or_insert(new);
         mark.at = now;
         mark.fields.extend(fields.map(|(index, _)| index));
@@ -144,13 +142,9 @@ impl Rows {
 
     /// Removes the marks that are older than [`MARK_TIME`]. Returns true if there were any.
     pub fn expire_marks(&mut self, now: Instant) -> bool {
-        let is_over = |at: Instant| now.saturating_duration_since(at) >= MARK_TIME;
-        let before = (self.marks.len(), self.deleted.len());
-        self.marks.retain(|_, mark| !is_over(mark.at));
-        while self.deleted.front().is_some_and(|(_, at)| is_over(*at)) {
-            self.deleted.pop_front();
-        }
-        before != (self.marks.len(), self.deleted.len())
+        let before = self.marks.len();
+        self.marks.retain(|_, mark| now.saturating_duration_since(mark.at) < MARK_TIME);
+        before != self.marks.len()
     }
 
     fn is_selected(&self, row: RowRef<'_>) -> bool {
@@ -160,32 +154,25 @@ impl Rows {
 
     /// Returns at most `count` rows from position `top` on, or the last ones if there are fewer.
     pub fn window(&mut self, table: &UntypedSubscriber, top: usize, count: usize) -> Window {
-        let mut rows: Vec<(RowRef<'_>, bool)> = Vec::new();
-        rows.extend(table.iter().map(|row| (row, false)));
-        rows.retain(|(row, _)| self.is_selected(*row));
+        let mut rows: Vec<RowRef<'_>> = Vec::new();
+        rows.extend(table.iter().filter(|row| self.is_selected(*row)));
         let total = rows.len();
-        let deleted = self.deleted.iter().map(|(row, _)| row.as_ref());
-        let is_gone = |row: &RowRef<'_>| table.get(&row.key().to_bytes()).is_none();
-        let deleted = deleted.filter(|row| self.is_selected(*row)).filter(is_gone);
-        rows.extend(deleted.map(|row| (row, true)));
+        let deleted = self.marks.values().filter_map(|mark| Some(mark.deleted.as_ref()?.as_ref()));
+        rows.extend(deleted.filter(|row| self.is_selected(*row)));
 
         let top = top.min(total.saturating_sub(count.max(1)));
         let end = (top + count).min(rows.len());
         let selected = self.select(&rows, top, end).into_iter();
-        let (lines, visible) = selected
-            .map(|index| {
-                let (row, is_deleted) = rows[index];
-                (self.line(row, is_deleted), row.key().to_bytes())
-            })
-            .unzip();
+        let (lines, visible) =
+            selected.map(|index| (self.line(rows[index]), rows[index].key().to_bytes())).unzip();
         self.visible = visible;
         Window { top, lines, total }
     }
 
     /// Returns the indexes of the rows at the positions `top` to `end` in the order.
-    fn select(&self, rows: &[(RowRef<'_>, bool)], top: usize, end: usize) -> Vec<usize> {
+    fn select(&self, rows: &[RowRef<'_>], top: usize, end: usize) -> Vec<usize> {
         let mut bytes = Vec::new();
-        for (row, _) in rows {
+        for row in rows {
             self.view.order().write(*row, MAX_SORT_BYTES, &mut bytes);
         }
         // The encodings of all rows of a schema have the same length.
@@ -205,9 +192,8 @@ impl Rows {
         window.to_vec()
     }
 
-    fn line(&self, row: RowRef<'_>, is_deleted: bool) -> Line {
+    fn line(&self, row: RowRef<'_>) -> Line {
         let mark = self.marks.get(&row.key().to_bytes());
-        let mark = mark.filter(|_| !is_deleted);
         let is_changed = |name: &str| {
             let index = self.schema().field(name).map(|(index, _)| index);
             mark.zip(index).is_some_and(|(mark, index)| mark.fields.contains(&index))
@@ -216,14 +202,7 @@ impl Rows {
         let cells = self.fields().zip(values).map(|(field, (name, value))| {
             (cell_with_unit(field, &value).into_owned(), is_changed(name))
         });
-        Line {
-            recent: match mark {
-                _ if is_deleted => Recent::Deleted,
-                Some(mark) if mark.is_created => Recent::Created,
-                _ => Recent::None,
-            },
-            cells: cells.collect(),
-        }
+        Line { recent: mark.map_or(Recent::None, |mark| mark.recent), cells: cells.collect() }
     }
 
     /// Returns the fields that rows are sorted by, and true if their order is descending.
@@ -279,7 +258,6 @@ impl Rows {
         if let Ok(view) = request.view(self.schema()) {
             (self.request, self.view) = (request, view);
         }
-        self.deleted.clear();
     }
 
     pub fn typed(&self) -> &str {

@@ -54,10 +54,7 @@ impl Search {
                 let values = projection.show(row).values();
                 projection.fields().zip(values).any(|(field, (_, value))| {
                     let cell = cell_with_unit(field, &value);
-                    cell.contains(text)
-                        || *ignores_case
-                            && cell.chars().any(char::is_uppercase)
-                            && cell.to_lowercase().contains(text)
+                    cell.contains(text) || *ignores_case && cell.to_lowercase().contains(text)
                 })
             }
         }

@@ -31,21 +31,16 @@ pub fn parse(field: &str, kind: Kind, text: &str) -> Result<Option<Value<'static
         return Ok(time(text).map(Value::Timestamp));
     }
     let is_float = matches!(kind, Kind::F32 | Kind::F64);
-    let number = match bytes(text) {
-        Some(number) => number,
-        None => match duration_ns(text) {
-            None => return Ok(None),
-            Some(nanos) => {
-                let unit = DURATIONS.iter().find(|(ending, _)| field.ends_with(ending));
-                let Some((_, unit)) = unit else {
-                    return Err(
-                        "a duration needs a field whose name ends with its unit: _ns, _us, _ms or _s"
-                            .to_owned(),
-                    );
-                };
-                nanos / unit
-            }
-        },
+    let number = match (bytes(text), duration_ns(text)) {
+        (None, None) => return Ok(None),
+        (Some(number), _) => number,
+        (None, Some(nanos)) => {
+            let unit = DURATIONS.iter().find(|(ending, _)| field.ends_with(ending));
+            let (_, unit) = unit.ok_or(
+                "a duration needs a field whose name ends with its unit: _ns, _us, _ms or _s",
+            )?;
+            nanos / unit
+        }
     };
     if !is_float && number.fract() != 0.0 {
         return Err(format!("it is {number}, and the field holds whole numbers"));
