@@ -7,7 +7,7 @@ use std::time::Duration;
 use cli::metrics::Address;
 use cli::{CliError, Shutdown, status};
 use common::publisher::SILENT_AFTER;
-use common::{Cause, Error, OpenOptions, PublisherState, UntypedSubscriber};
+use common::{Error, OpenOptions, PublisherState, UntypedSubscriber};
 
 use crate::attach::attach_when_published;
 use crate::latency::Commits;
@@ -58,7 +58,7 @@ impl Follower {
         if !self.reported.is_alive() {
             self.report_state();
         }
-        self.report_input();
+        self.report();
         // Refreshes arm the descriptor only after it was requested.
         let _armed = self.table.as_fd();
     }
@@ -78,42 +78,34 @@ impl Follower {
         if let Some(metrics) = &self.metrics {
             metrics.refreshed(&self.table, commits);
         }
-        if self.table.changes().cause() == Cause::Nothing {
-            self.report_silence();
-        } else if self.reported != self.table.publisher_state() {
-            self.reported = self.table.publisher_state();
+        self.report();
+        Ok(Some(commits))
+    }
+
+    /// Reports what has changed about the publisher since the last report.
+    fn report(&mut self) {
+        let (table, name) = (&self.table, self.table.name());
+        if self.reported != table.publisher_state() {
+            self.reported = table.publisher_state();
             // The next publisher has its own input.
             self.is_reported_ended = false;
             self.report_state();
         }
-        self.report_input();
-        Ok(Some(commits))
-    }
-
-    /// Reports that the input of a live publisher has ended, or has resumed.
-    fn report_input(&mut self) {
-        let has_ended = self.table.has_input_ended() && self.reported.is_alive();
-        if has_ended == std::mem::replace(&mut self.is_reported_ended, has_ended) {
-            return;
+        let is_alive = self.reported.is_alive();
+        let is_silent = is_silent(table);
+        if is_silent != std::mem::replace(&mut self.is_reported_silent, is_silent) {
+            if is_silent {
+                status(format_args!(
+                    "the publisher of table {name:?} is silent: it is stopped or hangs, or commits nothing and never calls maintain()"
+                ));
+            } else if is_alive {
+                status(format_args!("the publisher of table {name:?} is heard again"));
+            }
         }
-        let name = self.table.name();
-        let news = if has_ended { "has ended; its rows stay as they are" } else { "has resumed" };
-        status(format_args!("the input of the publisher of table {name:?} {news}"));
-    }
-
-    /// Reports that a live publisher has become silent, or has sent a heartbeat again.
-    fn report_silence(&mut self) {
-        let is_silent = is_silent(self.reported, &self.table);
-        if is_silent == std::mem::replace(&mut self.is_reported_silent, is_silent) {
-            return;
-        }
-        let name = self.table.name();
-        if is_silent {
-            status(format_args!(
-                "the publisher of table {name:?} is silent: it is stopped or hangs, or commits nothing and never calls maintain()"
-            ));
-        } else if self.reported.is_alive() {
-            status(format_args!("the publisher of table {name:?} is heard again"));
+        let has_ended = is_alive && table.has_input_ended();
+        if has_ended != std::mem::replace(&mut self.is_reported_ended, has_ended) {
+            let news = if has_ended { "ended; its rows stay as they are" } else { "resumed" };
+            status(format_args!("the input of the publisher of table {name:?} has {news}"));
         }
     }
 
@@ -136,12 +128,11 @@ impl Follower {
 
 /// Returns the publisher's state as a word: alive, silent, gone or closed.
 pub fn state_word(table: &UntypedSubscriber) -> &'static str {
-    let state = table.publisher_state();
-    if is_silent(state, table) { "silent" } else { state.as_str() }
+    if is_silent(table) { "silent" } else { table.publisher_state().as_str() }
 }
 
-/// Returns true if the publisher is alive by its `state` and its last heartbeat is known to be too
-/// old.
-fn is_silent(state: PublisherState, table: &UntypedSubscriber) -> bool {
-    state.is_alive() && table.heartbeat_age().is_some_and(|age| age > SILENT_AFTER)
+/// Returns true if the publisher is alive and its last heartbeat is known to be too old.
+fn is_silent(table: &UntypedSubscriber) -> bool {
+    let is_old = || table.heartbeat_age().is_some_and(|age| age > SILENT_AFTER);
+    table.publisher_state().is_alive() && is_old()
 }
