@@ -1,4 +1,4 @@
-//! What a terminal shows: its colours, its width, and lines that are cut to it.
+//! Colours and width of the terminal, and lines that are cut to it.
 
 use std::fmt::Display;
 use std::fs::File;

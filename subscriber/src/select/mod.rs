@@ -171,7 +171,7 @@ impl View {
     /// another schema by now.
     pub fn read(&self, table: &UntypedReader) -> Result<Option<FoundRows>, Error> {
         let (schema, mut bytes) = (self.schema(), Vec::new());
-        // For each KEY, whether a row of it matches the conditions; `None` if there is no row.
+        // For each KEY: true if one of its rows matches the conditions, `None` if it has no rows.
         let mut found = vec![None; self.keys.iter().len()];
         let mut keep = |row: RowRef<'_>| {
             if !Arc::ptr_eq(row.schema(), schema) {
