@@ -88,8 +88,7 @@ pub fn run(args: &Args, output: Output) -> Result<(), CliError> {
 }
 
 fn print(reports: &[Report], palette: Palette, out: &mut impl Write) -> io::Result<()> {
-    let width = reports.iter().map(|report| report.check.len()).max();
-    let width = width.unwrap_or(0);
+    let width = reports.iter().map(|report| report.check.len()).max().unwrap_or(0);
     for report in reports {
         let (word, style) = match report.state {
             State::Ok => ("ok", palette.create),

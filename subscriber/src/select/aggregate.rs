@@ -98,7 +98,6 @@ impl Aggregation {
         })
     }
 
-    /// Returns the fields of the groups.
     pub fn projection(&self) -> &Projection {
         &self.projection
     }

@@ -13,7 +13,7 @@ use cli::CliError;
 pub struct Keys {
     /// The text of each KEY by the bytes with which its keys begin.
     keys: IndexMap<Vec<u8>, String>,
-    /// True if each KEY is a whole key.
+    /// True if there are KEYs, and each is a whole key.
     are_whole: bool,
 }
 
@@ -25,7 +25,8 @@ impl Keys {
             Err(error) => Err(refusal(text, schema, &error)),
         };
         let keys: IndexMap<Vec<u8>, String> = texts.iter().map(parse).collect::<Result<_, _>>()?;
-        let are_whole = keys.keys().all(|key| key.len() == schema.key_size());
+        let is_whole = |key: &Vec<u8>| key.len() == schema.key_size();
+        let are_whole = !keys.is_empty() && keys.keys().all(is_whole);
         Ok(Self { keys, are_whole })
     }
 
@@ -34,7 +35,7 @@ impl Keys {
         self.keys.is_empty()
     }
 
-    /// Returns true if each KEY is a whole key.
+    /// Returns true if there are KEYs, and each is a whole key, so that the rows are found by keys.
     pub fn are_whole(&self) -> bool {
         self.are_whole
     }

@@ -148,20 +148,15 @@ impl View {
     pub fn rows<'s>(&'s self, table: &'s UntypedSubscriber) -> Vec<Shown<'s>> {
         let has = |row: &RowRef<'s>| self.has(*row);
         let by_key = || self.keys.iter().filter_map(|(key, _)| table.get(key));
-        self.arrange(match self.reads_all() {
-            true => table.iter().filter(has).collect(),
-            false => by_key().filter(has).collect(),
+        self.arrange(match self.keys.are_whole() {
+            true => by_key().filter(has).collect(),
+            false => table.iter().filter(has).collect(),
         })
-    }
-
-    /// Returns true if the view's rows are found by reading all rows, and not by their keys.
-    fn reads_all(&self) -> bool {
-        self.keys.is_empty() || !self.keys.are_whole()
     }
 
     /// Sorts rows and selects their fields.
     pub fn arrange<'s>(&'s self, mut rows: Vec<RowRef<'s>>) -> Vec<Shown<'s>> {
-        if self.reads_all() || !self.order.is_by_key() {
+        if !self.keys.are_whole() || !self.order.is_by_key() {
             rows.sort_by_cached_key(|row| self.order.key(*row));
         }
         rows.into_iter().map(|row| self.projection.show(row)).collect()
@@ -183,11 +178,11 @@ impl View {
             }
             keys.into_iter().for_each(|key| found[key] = found[key].max(Some(matches)));
         };
-        if self.reads_all() {
-            table.for_each(keep)?;
-        } else {
+        if self.keys.are_whole() {
             let keys: Vec<&[u8]> = self.keys.iter().map(|(key, _)| key).collect();
             table.get_many(&keys, |_, row| row.into_iter().for_each(&mut keep))?;
+        } else {
+            table.for_each(keep)?;
         }
         if !Arc::ptr_eq(&table.schema()?, schema) {
             return Ok(None);

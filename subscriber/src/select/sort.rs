@@ -32,7 +32,6 @@ impl Order {
         Ok(Self { fields: list("--sort", text, parse)? })
     }
 
-    /// Returns the index of each field, and true if its order is descending.
     pub fn fields(&self) -> impl Iterator<Item = (usize, bool)> {
         self.fields.iter().copied()
     }
