@@ -1,7 +1,7 @@
 //! The help window: keys and their actions, split into pages that fit the terminal.
 
 use ratatui::buffer::Buffer;
-use ratatui::layout::Rect;
+use ratatui::layout::Constraint::Length;
 use ratatui::style::Style;
 use ratatui::widgets::{Block, Clear, Padding, Paragraph, Widget};
 
@@ -38,10 +38,7 @@ pub fn draw(buffer: &mut Buffer, page: usize, style: Style) -> usize {
     // The terminal may have grown since the page was chosen.
     let lines = &pages[page.min(pages.len() - 1)];
     let widest = lines.iter().map(|line| width(line)).max().unwrap_or(0);
-    let columns = all.width.min(widest as u16 + 4);
-    let height = all.height.min(lines.len() as u16 + 2);
-    let area =
-        Rect { x: (all.width - columns) / 2, y: (all.height - height) / 2, width: columns, height };
+    let area = all.centered(Length(widest as u16 + 4), Length(lines.len() as u16 + 2));
     Clear.render(area, buffer);
     let window = Block::new().padding(Padding::symmetric(2, 1));
     Paragraph::new(lines.join("\n")).style(style).block(window).render(area, buffer);
