@@ -53,10 +53,12 @@ pub struct Args {
 
 pub fn run(args: &Args, stop: &Shutdown, output: Output) -> Result<(), CliError> {
     let target = &args.table;
-    let mut request = Request::new(&target.selection, &target.keys)?;
+    let mut selection = target.selection.clone();
     if args.aggregate.is_some() {
-        request = request.of_groups();
+        // These apply to the groups.
+        (selection.fields, selection.sort) = (None, None);
     }
+    let request = Request::new(&selection, &target.keys)?;
     let begun = Instant::now();
     let owner = target.selection.owner;
     let options = attach::options(UntypedReader::builder(&target.name), owner, &Waking::default());

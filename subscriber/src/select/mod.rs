@@ -108,11 +108,6 @@ impl Request {
         Self { sort, ..self }
     }
 
-    /// Returns the request without order and fields, which are those of groups.
-    pub fn of_groups(self) -> Self {
-        Self { sort: None, fields: None, ..self }
-    }
-
     pub fn sort(&self) -> Option<&str> {
         self.sort.as_deref()
     }
