@@ -69,7 +69,8 @@ pub(super) struct EventSet {
     /// Name of the table's region in error messages.
     object: String,
     epoll: Epoll,
-    /// Created at the first use, like the next one: a reader that only looks up keys needs neither.
+    /// Makes the descriptor readable at the next re-check. Created at the first use, like the next one:
+    /// a reader that only looks up keys needs neither.
     timer: OnceLock<TimerFd>,
     /// Makes the descriptor readable at once.
     ready: OnceLock<EventFd>,
