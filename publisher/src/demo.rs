@@ -19,7 +19,7 @@ use nix::unistd::{Pid, getppid};
 
 use crate::serve::args::interval;
 use crate::serve::table::{Unobserved, publish};
-use crate::source::{Processes, SourceError};
+use crate::source::{Processes, Source, SourceError};
 
 mod view;
 
@@ -63,7 +63,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let name = args.name.unwrap_or_else(|| format!("demo-{}", std::process::id()));
     let mut source = Processes::new(args.every)?;
     let stop = Shutdown::install()?;
-    let mut publisher = UntypedPublisher::builder(&name, source.schema()).open()?;
+    let mut publisher = UntypedPublisher::builder(&name, source.schema().clone()).open()?;
     let subscriber = match start_subscriber(&name, args.seconds, &stop) {
         Ok(subscriber) => subscriber,
         Err(failure) => {

@@ -61,11 +61,11 @@ pub fn serve(
     stop: &Shutdown,
     observer: &mut dyn Observer,
 ) -> Result<(), CliError> {
-    let Some((schema, mut source)) = source(args, requests, stop)? else {
+    let Some(mut source) = source(args, requests, stop)? else {
         return Ok(());
     };
-    let mut publisher = open(args, &schema, source.is_snapshot())?;
-    report_open(&publisher, &schema);
+    let mut publisher = open(args, source.schema(), source.is_snapshot())?;
+    report_open(&publisher, source.schema());
     let prepared = observer.opened(&mut publisher).and_then(|()| Ok(expiry(args, &publisher)?));
     let expiry = match prepared {
         Ok(expiry) => expiry,
@@ -79,7 +79,7 @@ pub fn serve(
         }
     };
     if args.from == From::Stdin && !args.snapshot {
-        prompt::prompt(&schema, input::format(args)?, args.exit_at_eof)?;
+        prompt::prompt(source.schema(), input::format(args)?, args.exit_at_eof)?;
     }
     if args.clear {
         let mut tx = publisher.begin();
@@ -148,70 +148,45 @@ pub fn refuse_early(name: &str) -> Result<(), Error> {
     }
 }
 
-/// The schema of a source's rows, and the source.
-type Described = (Schema, Box<dyn Source>);
-
 /// Opens the source that the arguments name. Returns `None` if the program was stopped before the
 /// first version of the input had been read.
 fn source(
     args: &Args,
     requests: Option<Requests>,
     stop: &Shutdown,
-) -> Result<Option<Described>, CliError> {
-    let guard = input::guard(args);
-    let described: Described = match (&args.from, requests) {
+) -> Result<Option<Box<dyn Source>>, CliError> {
+    let versions = |name: String, of| Versions::new(name, of, input::guard(args));
+    let stream = |stream| -> Result<Box<dyn Source>, CliError> {
+        let (schema, format) = (input::declared(args)?, input::format(args)?);
+        Ok(Box::new(Stdin::new(stream, schema, format, args.strict)))
+    };
+    Ok(Some(match (&args.from, requests) {
         (From::File(path), Some(requests)) => {
-            let versions = Versions::new(path.display().to_string(), "the file", guard);
-            let file = File::new(path, input::settings(args)?, requests, stop)?;
-            let Some(source) = Versioned::open(file, versions, stop)? else {
-                return Ok(None);
-            };
-            (source.schema().clone(), Box::new(source))
+            let versions = versions(path.display().to_string(), "the file");
+            let file = File::new(path, input::settings(args)?, requests, stop);
+            return Versioned::open(file, versions, stop);
         }
         (From::Stdin, _) if args.snapshot => {
-            let versions = Versions::new("stdin".to_owned(), "the input", guard);
+            let versions = versions("stdin".to_owned(), "the input").with_streaks();
             let separator = args.separator.unwrap_or(Separator::Blank);
             let input = StdinVersions::new(separator, input::settings(args)?)?;
-            let Some(source) = Versioned::open(input, versions.with_streaks(), stop)? else {
-                return Ok(None);
-            };
-            (source.schema().clone(), Box::new(source))
-        }
-        (From::Stdin | From::Fifo(_), _) => {
-            let schema = input::declared(args)?;
-            let stream = match &args.from {
-                From::Fifo(path) => Stream::fifo(path)?,
-                _ => Stream::stdin()?,
-            };
-            let source = Stdin::new(stream, schema.clone(), input::format(args)?, args.strict);
-            (schema, Box::new(source))
-        }
-        (From::Routes, _) => {
-            let source = Follow::<Routes>::new(args.receive_buffer)?;
-            (source.schema(), Box::new(source))
-        }
-        (From::Neighbors, _) => {
-            let source = Follow::<Neighbors>::new(args.receive_buffer)?;
-            (source.schema(), Box::new(source))
+            return Versioned::open(input, versions, stop);
         }
         (From::Command, _) => {
             let name = args.command[0].display().to_string();
-            let versions = Versions::new(name, "the output", guard).with_streaks();
+            let versions = versions(name, "the output").with_streaks();
             let every = args.every.unwrap_or(COMMAND_INTERVAL);
             let timeout = args.timeout.unwrap_or(COMMAND_TIMEOUT);
             let settings = input::settings(args)?;
             let output = CommandOutput::new(&args.command, every, timeout, settings)?;
-            let Some(source) = Versioned::open(output, versions, stop)? else {
-                return Ok(None);
-            };
-            (source.schema().clone(), Box::new(source))
+            return Versioned::open(output, versions, stop);
         }
-        _ => {
-            let source = Processes::new(args.every.unwrap_or(PROCESSES_INTERVAL))?;
-            (source.schema(), Box::new(source))
-        }
-    };
-    Ok(Some(described))
+        (From::Stdin, _) => stream(Stream::stdin()?)?,
+        (From::Fifo(path), _) => stream(Stream::fifo(path)?)?,
+        (From::Routes, _) => Box::new(Follow::<Routes>::new(args.receive_buffer)?),
+        (From::Neighbors, _) => Box::new(Follow::<Neighbors>::new(args.receive_buffer)?),
+        _ => Box::new(Processes::new(args.every.unwrap_or(PROCESSES_INTERVAL))?),
+    }))
 }
 
 /// Runs the publishing loop of every source: polls the source, deletes the rows that are due,

@@ -59,14 +59,14 @@ impl CommandOutput {
             settings: Arc::new(settings),
             every,
             due: Instant::now(),
-            worker: Worker::new()?,
+            worker: Worker::new(),
         })
     }
 }
 
 impl Input for CommandOutput {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.worker.descriptor()]
+        self.worker.descriptor().into_iter().collect()
     }
 
     fn due(&self) -> Option<Instant> {

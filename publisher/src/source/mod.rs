@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use cli::CliError;
 use cli::service::Readiness;
-use common::{Error, UntypedPublisher};
+use common::{Error, Schema, UntypedPublisher};
 
 pub mod change;
 mod command;
@@ -39,6 +39,9 @@ pub(crate) use versions::{Guard, Versioned, Versions};
 
 /// A source of rows for a table.
 pub trait Source {
+    /// Returns the schema of the rows that are published first.
+    fn schema(&self) -> &Schema;
+
     /// Returns descriptors, one of which becomes readable when input is available.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         Vec::new()

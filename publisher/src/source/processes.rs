@@ -105,10 +105,6 @@ impl Processes {
         })
     }
 
-    pub fn schema(&self) -> Schema {
-        Schema::clone(&self.schema)
-    }
-
     fn read(&self) -> ProcResult<Snapshot> {
         let stats = all_processes()?.filter_map(|process| process.ok()?.stat().ok());
         let rows = stats.flat_map(|stat| bytes_of(&Process::new(&stat, self.boot_ns)).to_vec());
@@ -138,6 +134,10 @@ impl Processes {
 }
 
 impl Source for Processes {
+    fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
     fn due(&self) -> Option<Instant> {
         Some(self.due)
     }

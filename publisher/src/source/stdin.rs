@@ -80,7 +80,23 @@ impl Stream {
     /// Reads once if input is available, and appends to `buffer`. Returns the number of bytes, 0 at
     /// the end of the input, or `None` if no input is available.
     pub fn read_available(&self, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
-        read_available(&self.descriptor, buffer)
+        let mut ready = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+        let length = buffer.len();
+        let count = match poll(&mut ready, PollTimeout::ZERO) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {
+                buffer.resize(length + READ_SIZE, 0);
+                read(self, &mut buffer[length..])
+            }
+            Err(errno) => Err(errno),
+        };
+        buffer.truncate(length + count.unwrap_or(0));
+        match count {
+            Ok(count) => Ok(Some(count)),
+            // Another process that shares the descriptor took the input, or a signal arrived.
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        }
     }
 }
 
@@ -100,6 +116,7 @@ impl Drop for Stream {
 
 pub struct Stdin {
     input: Stream,
+    schema: Arc<Schema>,
     /// Bytes of a line that has not arrived completely.
     buffer: Vec<u8>,
     parser: Box<dyn LineParser>,
@@ -113,6 +130,7 @@ impl Stdin {
         let schema = Arc::new(schema);
         Self {
             input,
+            schema: Arc::clone(&schema),
             buffer: Vec::new(),
             parser: match format {
                 // An array is a whole table, which `StdinVersions` reads.
@@ -125,29 +143,11 @@ impl Stdin {
     }
 }
 
-/// Reads once if input is available, and appends to `buffer`. Returns the number of bytes, 0 at the
-/// end of the input, or `None` if no input is available.
-fn read_available(input: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<Option<usize>> {
-    let mut ready = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
-    let length = buffer.len();
-    let count = match poll(&mut ready, PollTimeout::ZERO) {
-        Ok(0) => return Ok(None),
-        Ok(_) => {
-            buffer.resize(length + READ_SIZE, 0);
-            read(input, &mut buffer[length..])
-        }
-        Err(errno) => Err(errno),
-    };
-    buffer.truncate(length + count.unwrap_or(0));
-    match count {
-        Ok(count) => Ok(Some(count)),
-        // Another process that shares the descriptor took the input, or a signal arrived.
-        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
 impl Source for Stdin {
+    fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         let input = (!self.has_ended).then(|| self.input.as_fd());
         input.into_iter().collect()
@@ -211,16 +211,18 @@ mod tests {
 
     #[test]
     fn missing_input_is_not_the_end() {
-        let (input, output) = nix::unistd::pipe().unwrap();
+        let (descriptor, output) = nix::unistd::pipe().unwrap();
+        let input = Stream { descriptor, fifo: None };
         let mut buffer = Vec::new();
-        let mut read = || read_available(&input, &mut buffer).unwrap();
+        let mut read = || input.read_available(&mut buffer).unwrap();
         assert_eq!(read(), None);
         nix::unistd::write(&output, b"line").unwrap();
         assert_eq!((read(), read()), (Some(4), None));
         drop(output);
         assert_eq!(read(), Some(0));
         assert_eq!(buffer, b"line");
-        let folder = std::fs::File::open("/").unwrap().into();
-        assert!(read_available(&folder, &mut buffer).is_err());
+        let descriptor = std::fs::File::open("/").unwrap().into();
+        let folder = Stream { descriptor, fifo: None };
+        assert!(folder.read_available(&mut buffer).is_err());
     }
 }

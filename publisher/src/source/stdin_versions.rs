@@ -30,7 +30,7 @@ impl StdinVersions {
             input: Stream::stdin()?,
             splitter: Splitter::new(separator, MAX_OUTPUT),
             settings: Arc::new(settings),
-            worker: Worker::new()?,
+            worker: Worker::new(),
             has_ended: false,
         })
     }
@@ -38,8 +38,8 @@ impl StdinVersions {
 
 impl Input for StdinVersions {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let input = (!self.has_ended && !self.worker.is_busy()).then(|| self.input.as_fd());
-        input.into_iter().chain([self.worker.descriptor()]).collect()
+        let input = (!self.has_ended).then(|| self.input.as_fd());
+        self.worker.descriptor().or(input).into_iter().collect()
     }
 
     fn due(&self) -> Option<Instant> {

@@ -53,18 +53,18 @@ pub struct Versioned<I> {
     versions: Versions,
 }
 
-impl<I: Input> Versioned<I> {
+impl<I: Input + 'static> Versioned<I> {
     /// Waits for the first version. Returns `None` if the program was stopped before.
     pub fn open(
         mut input: I,
         mut versions: Versions,
         stop: &Shutdown,
-    ) -> Result<Option<Self>, CliError> {
+    ) -> Result<Option<Box<dyn Source>>, CliError> {
         loop {
             let now = Instant::now();
             input.advance(now, &mut versions)?;
             if versions.schema.is_some() {
-                return Ok(Some(Self { input, versions }));
+                return Ok(Some(Box::new(Self { input, versions })));
             }
             let time = input.due().map(|due| due.saturating_duration_since(now));
             if stop.wait_with(&input.descriptors(), time) {
@@ -73,13 +73,13 @@ impl<I: Input> Versioned<I> {
             }
         }
     }
-
-    pub fn schema(&self) -> &Schema {
-        self.versions.schema().expect("`open` has read a version")
-    }
 }
 
 impl<I: Input> Source for Versioned<I> {
+    fn schema(&self) -> &Schema {
+        self.versions.schema().expect("`open` has read a version")
+    }
+
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         self.input.descriptors()
     }

@@ -56,12 +56,7 @@ pub struct File {
 }
 
 impl File {
-    pub fn new(
-        path: &Path,
-        settings: Settings,
-        requests: Requests,
-        stop: &Shutdown,
-    ) -> Result<Self, CliError> {
+    pub fn new(path: &Path, settings: Settings, requests: Requests, stop: &Shutdown) -> Self {
         let patience = match settings.format {
             Format::Csv(_) | Format::Json => PATIENCE,
             Format::Jsonl => PATIENCE_JSONL,
@@ -69,10 +64,10 @@ impl File {
         let now = Instant::now();
         let mut schedule = ReadSchedule::new(patience);
         schedule.force(now);
-        Ok(Self {
+        Self {
             path: path.into(),
             settings: Arc::new(settings),
-            worker: Worker::new()?,
+            worker: Worker::new(),
             watch: Watch::new(path),
             requests,
             stop: stop.clone(),
@@ -83,7 +78,7 @@ impl File {
             reloads_begun: 0,
             reloads_done: 0,
             is_unwatched: false,
-        })
+        }
     }
 
     /// Handles requests to read the file. Checks it if there are inotify events or the check is due.
@@ -187,9 +182,9 @@ impl File {
 
 impl Input for File {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let mut descriptors = vec![self.worker.descriptor(), self.requests.descriptor()];
-        descriptors.extend(self.watch.descriptor());
-        descriptors
+        let requests = Some(self.requests.descriptor());
+        let all = [requests, self.worker.descriptor(), self.watch.descriptor()];
+        all.into_iter().flatten().collect()
     }
 
     fn due(&self) -> Option<Instant> {

@@ -100,10 +100,6 @@ impl<M: Model> Follow<M> {
         })
     }
 
-    pub fn schema(&self) -> Schema {
-        Schema::clone(&self.schema)
-    }
-
     fn open(receive_buffer: usize) -> io::Result<Channel> {
         let groups = [&[RTNLGRP_LINK], M::GROUPS].concat();
         Channel::open(&groups, receive_buffer)
@@ -328,6 +324,10 @@ fn take_event<M: Model>(
 }
 
 impl<M: Model> Source for Follow<M> {
+    fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         vec![self.channel.as_fd()]
     }
