@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -125,27 +125,32 @@ impl Runner {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| cannot_start(program, &error).to_string())?;
-        let mut pipes = Pipes::of(&mut child);
+        let mut outputs = [Output::new(child.stdout.take()), Output::new(child.stderr.take())];
         let process = Pid::from_child(&child);
         // The command is waited for last, so that its process id is not reused before.
-        let read = self.read(process, &mut pipes);
+        let read = self.read(process, &mut outputs);
         match read {
             Ok(()) => {
                 let _none_left = kill_process_group(process, Signal::KILL);
             }
             Err(_) => group.terminate(process, PATIENCE),
         }
+        let [stdout, stderr] = outputs;
         let status = child.wait().map_err(|error| format!("cannot wait for it: {error}"));
         let failure = match (read, status) {
-            (Ok(()), Ok(status)) if status.success() => return Ok(pipes.stdout.bytes),
+            (Ok(()), Ok(status)) if status.success() => return Ok(stdout.bytes),
             (Ok(()), Ok(status)) => format!("it failed with {status}"),
             (Err(reason), _) | (_, Err(reason)) => reason,
         };
-        Err(failure + &pipes.end_of_stderr())
+        let text = String::from_utf8_lossy(&stderr.bytes);
+        match text.trim().replace(char::is_control, " ") {
+            text if text.is_empty() => Err(failure),
+            text => Err(format!("{failure}, its stderr ends with: {text}")),
+        }
     }
 
-    /// Reads the output until the command has exited.
-    fn read(&self, process: Pid, pipes: &mut Pipes) -> Result<(), String> {
+    /// Reads stdout and the end of stderr until the command has exited.
+    fn read(&self, process: Pid, outputs: &mut [Output; 2]) -> Result<(), String> {
         let process = pidfd_open(process, PidfdFlags::empty())
             .map_err(|errno| format!("cannot wait for it: {errno}"))?;
         let deadline = Instant::now() + self.timeout;
@@ -156,15 +161,24 @@ impl Runner {
                 false => deadline.saturating_duration_since(Instant::now()),
             };
             let mut awaited = vec![(process.as_fd(), PollFlags::POLLIN)];
-            awaited.extend(pipes.open().map(|file| (file.as_fd(), PollFlags::POLLIN)));
+            let open = outputs.iter().filter_map(|output| output.pipe.as_ref());
+            awaited.extend(open.map(|pipe| (pipe.as_fd(), PollFlags::POLLIN)));
             let (is_cancelled, events) = self.cancel.poll(&awaited, Some(left));
-            let mut is_ready = events.iter().map(|events| !events.is_empty());
             if is_cancelled {
                 return Err("it was terminated".to_owned());
             }
+            let mut are_ready = events.iter().map(|events| !events.is_empty());
             let was_exited = has_exited;
-            has_exited |= is_ready.next().unwrap_or(false);
-            let has_read = pipes.read(is_ready)?;
+            has_exited |= are_ready.next().unwrap_or(false);
+            let open = outputs.iter_mut().filter(|output| output.pipe.is_some());
+            let ready = open.zip(are_ready).filter(|(_, is_ready)| *is_ready);
+            let has_read = ready.map(|(output, _)| output.read()).count() > 0;
+            let [stdout, stderr] = outputs;
+            let before_end = stderr.bytes.len().saturating_sub(STDERR_BYTES);
+            stderr.bytes.drain(..before_end);
+            if stdout.bytes.len() > MAX_OUTPUT {
+                return Err(format!("it printed more than {MAX_OUTPUT} bytes"));
+            }
             if was_exited && !has_read {
                 return Ok(());
             }
@@ -176,22 +190,17 @@ impl Runner {
     }
 }
 
-/// The outputs of a command.
-struct Pipes {
-    stdout: Pipe,
-    stderr: Pipe,
-}
-
-struct Pipe {
+/// An output of the command.
+struct Output {
     /// `None` after the end of the output.
-    file: Option<File>,
+    pipe: Option<File>,
     bytes: Vec<u8>,
 }
 
-impl Pipe {
+impl Output {
     fn new(descriptor: Option<impl Into<OwnedFd>>) -> Self {
-        let file = descriptor.map(|descriptor| File::from(descriptor.into()));
-        Self { file, bytes: Vec::new() }
+        let pipe = descriptor.map(|descriptor| File::from(descriptor.into()));
+        Self { pipe, bytes: Vec::new() }
     }
 
     /// Reads once from a pipe that is readable.
@@ -199,44 +208,10 @@ impl Pipe {
         let length = self.bytes.len();
         self.bytes.resize(length + READ_SIZE, 0);
         let count =
-            self.file.as_ref().and_then(|mut file| file.read(&mut self.bytes[length..]).ok());
+            self.pipe.as_ref().and_then(|mut pipe| pipe.read(&mut self.bytes[length..]).ok());
         self.bytes.truncate(length + count.unwrap_or(0));
         if count.is_none_or(|count| count == 0) {
-            self.file = None;
+            self.pipe = None;
         }
-    }
-}
-
-impl Pipes {
-    fn of(child: &mut Child) -> Self {
-        Self { stdout: Pipe::new(child.stdout.take()), stderr: Pipe::new(child.stderr.take()) }
-    }
-
-    fn open(&self) -> impl Iterator<Item = &File> {
-        [&self.stdout, &self.stderr].into_iter().filter_map(|pipe| pipe.file.as_ref())
-    }
-
-    /// Reads once from each open pipe that is ready. Returns true if one was.
-    fn read(&mut self, mut is_ready: impl Iterator<Item = bool>) -> Result<bool, String> {
-        let mut has_read = false;
-        for pipe in [&mut self.stdout, &mut self.stderr] {
-            if pipe.file.is_some() && is_ready.next().unwrap_or(false) {
-                pipe.read();
-                has_read = true;
-            }
-        }
-        let before_end = self.stderr.bytes.len().saturating_sub(STDERR_BYTES);
-        self.stderr.bytes.drain(..before_end);
-        match self.stdout.bytes.len() {
-            0..=MAX_OUTPUT => Ok(has_read),
-            _ => Err(format!("it printed more than {MAX_OUTPUT} bytes")),
-        }
-    }
-
-    /// Returns the end of stderr in one line, as the end of a sentence.
-    fn end_of_stderr(&self) -> String {
-        let text = String::from_utf8_lossy(&self.stderr.bytes);
-        let text = text.trim().replace(char::is_control, " ");
-        if text.is_empty() { text } else { format!(", its stderr ends with: {text}") }
     }
 }

@@ -225,7 +225,7 @@ impl Objects {
 /// # Errors
 /// Returns the first bad line, or arguments that do not suit the file.
 pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Result<Table, CliError> {
-    let pieces = Pieces::of(bytes, settings.format)?;
+    let (pieces, is_complete) = Pieces::of(bytes, settings.format)?;
     let (schema, mut remarks) = match settings.fixed(former) {
         Some((schema, _)) => (schema.clone(), Vec::new()),
         None => infer(&pieces, settings.key.as_deref(), former)?,
@@ -241,7 +241,7 @@ pub fn read(bytes: &[u8], settings: &Settings, former: Option<&Schema>) -> Resul
         return Ok(rows.into_table(remarks));
     }
     let mut history = History { rows: RowSet::new(schema), open: None };
-    let is_complete = pieces.each(|line, text| match object(text)? {
+    pieces.each(|line, text| match object(text)? {
         Some(object) => history.take(line, objects.instruction(&object)?),
         None => Ok(()),
     })?;
@@ -260,53 +260,33 @@ enum Pieces<'b> {
 }
 
 impl<'b> Pieces<'b> {
-    fn of(bytes: &'b [u8], format: Format) -> Result<Self, CliError> {
+    /// Returns false too if the last line is incomplete, which is then left out.
+    fn of(bytes: &'b [u8], format: Format) -> Result<(Self, bool), CliError> {
         if format != Format::Json {
-            return Ok(Self::Lines(bytes));
+            let last = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            let is_complete = !is_cut_off(&bytes[last..]);
+            let lines = if is_complete { bytes } else { &bytes[..last] };
+            return Ok((Self::Lines(lines), is_complete));
         }
         let array = serde_json::from_slice(without_mark(bytes));
-        array.map(Self::Elements).map_err(|error| {
+        array.map(|elements| (Self::Elements(elements), true)).map_err(|error| {
             let hint = "write [{\"FIELD\":VALUE,…},…], or use --format jsonl for lines of JSON";
             CliError::new(5, format!("it is not a JSON array: {error}: {hint}"))
         })
     }
 
-    /// Calls `each` with the number and the text of every piece. Returns false if the last line is
-    /// incomplete.
-    fn each(
-        &self,
-        mut each: impl FnMut(u64, &[u8]) -> Result<(), String>,
-    ) -> Result<bool, CliError> {
-        let mut is_complete = true;
+    /// Calls `each` with the number and the text of every piece.
+    fn each(&self, mut each: impl FnMut(u64, &[u8]) -> Result<(), String>) -> Result<(), CliError> {
+        let each = |(number, text)| (number, each(number, text));
         match self {
             Self::Lines(bytes) => {
-                let lines = (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n'));
-                check_lines(
-                    "line",
-                    lines.map(|(line, text)| {
-                        let result = each(line, text).or_else(|reason| {
-                            is_complete = text.ends_with(b"\n") || !is_cut_off(text);
-                            if is_complete { Err(reason) } else { Ok(()) }
-                        });
-                        (line, result)
-                    }),
-                )?;
+                let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+                check_lines("line", (1..).zip(lines).map(each))
             }
             Self::Elements(elements) => {
-                let rows = (1..).zip(elements);
-                let rows = rows.map(|(row, element)| (row, each(row, element.get().as_bytes())));
-                check_lines("row", rows)?;
+                let elements = elements.iter().map(|element| element.get().as_bytes());
+                check_lines("row", (1..).zip(elements).map(each))
             }
-        }
-        Ok(is_complete)
-    }
-
-    /// Returns the row in a piece, if there is one, as far as that can be determined without the
-    /// schema.
-    fn row_in(&self, text: &[u8]) -> Result<Option<Members>, String> {
-        match self {
-            Self::Lines(_) => row_in(text),
-            Self::Elements(_) => object(text),
         }
     }
 }
@@ -337,7 +317,11 @@ fn infer(
     let mut columns: IndexMap<String, (Column, u64)> = IndexMap::new();
     let mut rows = 0;
     pieces.each(|_, text| {
-        let Some(row) = pieces.row_in(text)? else {
+        let row = match pieces {
+            Pieces::Lines(_) => row_in(text)?,
+            Pieces::Elements(_) => object(text)?,
+        };
+        let Some(row) = row else {
             return Ok(());
         };
         rows += 1;
@@ -368,7 +352,7 @@ fn infer(
     infer_schema(&names, &columns, key, former)
 }
 
-/// Returns the row in a line, if there is one.
+/// Returns the row in a line, if there is one, as far as that can be determined without the schema.
 fn row_in(text: &[u8]) -> Result<Option<Members>, String> {
     #[derive(Deserialize)]
     struct Operation {

@@ -119,7 +119,7 @@ impl<I: Input> Source for Versioned<I> {
 }
 
 /// The user's limits for versions.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Guard {
     /// True if a version that is refused ends the source.
     pub is_strict: bool,
@@ -155,6 +155,7 @@ impl Guard {
 }
 
 /// The versions of an input.
+#[derive(Default)]
 pub struct Versions {
     /// Name of the input in messages.
     name: String,
@@ -182,21 +183,7 @@ pub struct Versions {
 impl Versions {
     /// Creates the state before the first version.
     pub fn new(name: String, of: &'static str, guard: Guard) -> Self {
-        Self {
-            name,
-            of,
-            guard,
-            reports_streaks: false,
-            schema: None,
-            rows: 0,
-            fresh: None,
-            has_published: false,
-            has_left_out: false,
-            is_stale: false,
-            remarks: Vec::new(),
-            accepted: 0,
-            refused: 0,
-        }
+        Self { name, of, guard, ..Self::default() }
     }
 
     /// Reports only the first of consecutive refused versions, because there may be one in each

@@ -61,7 +61,7 @@ pub struct RouteKey {
 /// sets itself (`fib_find_info`); its IPv6 code compares only where the packets go
 /// (`rt6_duplicate_nexthop`). So this struct holds properties that no column of the table shows,
 /// and some of them as the kernel encodes them. Fields without a comment are as in [`RouteRow`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     pub kind: u8,
     /// Next hops, in the kernel's order; a single hop that is all zero if the route leads to no
@@ -165,15 +165,10 @@ impl ReportedRoute {
         let mut hops = None;
         let mut route = Route {
             kind: header.kind.into(),
-            hops: Vec::new(),
             protocol: header.protocol.into(),
             scope: header.scope.into(),
-            source: None,
-            nexthop: 0,
-            mtu: 0,
-            metrics: Vec::new(),
-            preference: None,
             flags: flags & ROUTE_FLAGS,
+            ..Route::default()
         };
         each_attribute(&payload[HEADER..], |kind, value| {
             match kind {
