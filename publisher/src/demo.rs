@@ -5,17 +5,16 @@
 //! publisher prints nothing.
 
 use std::ffi::OsString;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::{ExitStatusExt, parent_id};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use cli::service;
-use cli::{CliError, Shutdown, start_error};
+use cli::{CliError, Group, Shutdown, service, start_error};
 use common::{Error, UntypedPublisher};
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::{Pid, getppid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, set_parent_process_death_signal, waitid,
+};
 
 use crate::serve::args::interval;
 use crate::serve::table::{Unobserved, publish};
@@ -25,7 +24,7 @@ mod view;
 
 /// Maximum time for the subscriber to end after its table was closed, and again after SIGTERM.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Interval at which the subscriber's exit is polled during [`EXIT_TIMEOUT`].
+/// Interval at which a dead parent's table is looked for during [`EXIT_TIMEOUT`].
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Arguments of `demo`.
@@ -54,18 +53,17 @@ pub struct ChildArgs {
 
     /// Process id of the publisher. The subscriber ends with it.
     #[arg(long)]
-    parent: i32,
+    parent: u32,
 }
 
-/// Runs `demo` until a signal arrives or the subscriber process ends, which it does after
-/// `--seconds`.
+/// Runs `demo` until a signal arrives or the subscriber process ends, as after `--seconds`.
 pub fn run(args: Args) -> Result<(), CliError> {
     let name = args.name.unwrap_or_else(|| format!("demo-{}", std::process::id()));
     let mut source = Processes::new(args.every)?;
     let stop = Shutdown::install()?;
     let mut publisher = UntypedPublisher::builder(&name, source.schema().clone()).open()?;
-    let subscriber = match start_subscriber(&name, args.seconds, &stop) {
-        Ok(subscriber) => subscriber,
+    let (subscriber, ended) = match start_subscriber(&name, args.seconds, &stop) {
+        Ok(started) => started,
         Err(failure) => {
             publisher.close()?;
             return Err(failure);
@@ -79,22 +77,22 @@ pub fn run(args: Args) -> Result<(), CliError> {
         }
         Err(SourceError::Table(error)) => Err(error.into()),
     };
-    end(subscriber).and(closed)
+    end(subscriber, &ended).and(closed)
 }
 
 /// Runs the subscriber process, which ends when its parent dies.
 pub fn run_child(args: &ChildArgs) -> Result<(), CliError> {
     let stop = Shutdown::install()?;
-    set_pdeathsig(Signal::SIGTERM)
+    set_parent_process_death_signal(Some(Signal::TERM))
         .map_err(|errno| CliError::new(1, format!("cannot watch the parent process: {errno}")))?;
     // The parent may have died before PR_SET_PDEATHSIG took effect.
-    let outcome = match getppid().as_raw() == args.parent {
+    let outcome = match parent_id() == args.parent {
         true => view::run(&args.name, &stop, args.seconds),
         false => Ok(()),
     };
     // A parent that is alive removes its table itself. But the stop signal may have been sent
     // because the parent died, so `clean_up` checks.
-    if stop.requested() || getppid().as_raw() != args.parent {
+    if stop.requested() || parent_id() != args.parent {
         clean_up(args);
     }
     outcome
@@ -105,7 +103,7 @@ pub fn run_child(args: &ChildArgs) -> Result<(), CliError> {
 /// the rest of the parent.
 fn clean_up(args: &ChildArgs) {
     let deadline = Instant::now() + EXIT_TIMEOUT;
-    let is_done = || match getppid().as_raw() == args.parent {
+    let is_done = || match parent_id() == args.parent {
         true => common::inspect(&args.name, None).is_err(),
         false => !matches!(common::remove(&args.name), Err(Error::PublisherActive { .. })),
     };
@@ -114,12 +112,13 @@ fn clean_up(args: &ChildArgs) {
     }
 }
 
-/// Starts the subscriber process. When it ends, `stop` is requested.
+/// Starts the subscriber process. Returns it, and a channel that receives a message when it ends,
+/// which also requests `stop`.
 fn start_subscriber(
     name: &str,
     seconds: Option<Duration>,
     stop: &Shutdown,
-) -> Result<Child, CliError> {
+) -> Result<(Child, Receiver<()>), CliError> {
     let mut command = Command::new(own_program());
     command.args(["__subscriber", name, "--parent", &std::process::id().to_string()]);
     if let Some(seconds) = seconds {
@@ -130,33 +129,26 @@ fn start_subscriber(
         let reason = start_error(&error);
         CliError::new(1, format!("cannot start a subscriber: {reason}"))
     })?;
-    let (pid, stop) = (pid(&process), stop.clone());
+    let (pid, stop) = (Pid::from_child(&process), stop.clone());
+    let (sender, ended) = channel();
     std::thread::spawn(move || {
-        // WNOWAIT leaves the zombie for `try_wait`, so that the pid is not reused. An error
-        // also ends the demo.
-        let _ended = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        // NOWAIT leaves the zombie for `end`, so that the pid is not reused. An error also ends the
+        // demo.
+        let _ended = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        let _received = sender.send(());
         stop.request();
     });
-    Ok(process)
+    Ok((process, ended))
 }
 
-fn pid(process: &Child) -> Pid {
-    Pid::from_raw(process.id() as i32)
-}
-
-/// Waits for the subscriber to end because its table was closed, then sends SIGTERM, then kills it.
-fn end(mut subscriber: Child) -> Result<(), CliError> {
-    let mut status = wait_for_exit(&mut subscriber);
-    if status.is_none() {
-        let _gone = kill(pid(&subscriber), Signal::SIGTERM);
-        status = wait_for_exit(&mut subscriber);
+/// Waits for the subscriber to end because its table was closed, then terminates it.
+fn end(mut subscriber: Child, ended: &Receiver<()>) -> Result<(), CliError> {
+    if ended.recv_timeout(EXIT_TIMEOUT).is_err() {
+        Group::OfThisProgram.terminate(Pid::from_child(&subscriber), EXIT_TIMEOUT);
     }
-    let Some(status) = status else {
-        let _gone = subscriber.kill();
-        let _gone = subscriber.wait();
-        let message = "the subscriber did not end after SIGTERM, and was killed";
-        return Err(CliError::new(1, message));
-    };
+    let status = subscriber.wait();
+    let status = status
+        .map_err(|error| CliError::new(1, format!("cannot wait for the subscriber: {error}")))?;
     match (status.code(), status.signal()) {
         (Some(0), _) => Ok(()),
         (Some(code), _) => {
@@ -167,19 +159,6 @@ fn end(mut subscriber: Child) -> Result<(), CliError> {
             let signal = signal.unwrap_or_default();
             Err(CliError::new(1, format!("the subscriber was killed by signal {signal}")))
         }
-    }
-}
-
-/// Waits for the process to end, for at most [`EXIT_TIMEOUT`].
-fn wait_for_exit(process: &mut Child) -> Option<ExitStatus> {
-    let deadline = Instant::now() + EXIT_TIMEOUT;
-    loop {
-        // `try_wait` fails only if another part of the program has reaped the process.
-        let ended = process.try_wait().unwrap_or(Some(ExitStatus::default()));
-        if ended.is_some() || Instant::now() >= deadline {
-            return ended;
-        }
-        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

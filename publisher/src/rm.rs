@@ -26,9 +26,8 @@ pub struct Args {
     pub owner: Option<u32>,
 }
 
-/// Runs `publisher rm`: removes each of the named tables, then, if requested, the orphans. A
-/// failure for one table does not stop the others. Errors are printed, and the exit code is that of
-/// the first one.
+/// Runs `publisher rm`. A failure for one table does not stop the others: errors are printed, and
+/// the exit code is that of the first one.
 pub fn run(args: &Args) -> Result<(), CliError> {
     let mut first = None;
     let mut failed = |error: Error| {

@@ -98,8 +98,7 @@ impl View {
         }
     }
 
-    /// Applies the changes. Returns true if there were none; the descriptor then reports the next
-    /// change.
+    /// Applies the changes. Returns true without changes; the descriptor then reports the next.
     fn refresh(&mut self) -> Result<bool, CliError> {
         let changes = match self.table.refresh() {
             Ok(changes) => changes.len(),

@@ -11,7 +11,7 @@ use cli::metrics::Address;
 use cli::{complete, duration, nearest};
 use common::publisher::{MAX_CAPACITY, MAX_SLOTS};
 
-use crate::source::format::{FormatName, OnDuplicate, Quote, Separator};
+use crate::source::format::{FormatName, OnDuplicate, Separator};
 
 /// Help headings.
 const SOURCE: &str = "Source";
@@ -103,8 +103,8 @@ pub struct Args {
 
     /// With `none`, quotes in CSV are ordinary characters; otherwise a quoted cell may hold
     /// delimiters and line breaks, and malformed quotes are refused
-    #[arg(help_heading = SOURCE, long, value_name = "none", hide_possible_values = true)]
-    pub quote: Option<Quote>,
+    #[arg(help_heading = SOURCE, long, value_name = "none", value_parser = ["none"], hide_possible_values = true)]
+    pub quote: Option<String>,
 
     /// Skip lines of CSV that begin with this character
     #[arg(help_heading = SOURCE, long, value_name = "CHAR", value_parser = one_byte)]

@@ -7,7 +7,7 @@ use common::Schema;
 
 use super::args::{Args, From};
 use crate::source::Guard;
-use crate::source::format::{Dialect, Format, FormatName, Quote, Settings};
+use crate::source::format::{Dialect, Format, FormatName, Settings};
 
 /// Checks that all given arguments apply to the source and that the required ones are present.
 pub fn check(args: &Args) -> Result<(), CliError> {
@@ -159,7 +159,7 @@ pub fn format(args: &Args) -> Result<Format, CliError> {
         is_delimiter_given: args.delimiter.is_some(),
         comment: args.comment,
         has_header: !args.no_header,
-        has_quotes: args.quote != Some(Quote::None),
+        has_quotes: args.quote.is_none(),
         columns: (format_name(args) == Some(FormatName::Columns)).then_some(usize::MAX),
         skip_lines: args.skip_lines,
     }))

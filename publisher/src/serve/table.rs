@@ -41,8 +41,7 @@ pub trait Observer {
     /// Is called when the loop has ended.
     fn ended(&mut self, _reason: &str) {}
 
-    /// Returns true if the table is published again after its source has failed. Its rows are kept
-    /// until then.
+    /// Returns true if a table whose source has failed is kept and published again.
     fn retries(&self) -> bool {
         false
     }
@@ -121,8 +120,7 @@ fn expiry(args: &Args, publisher: &UntypedPublisher) -> Result<Option<Expiry>, E
 
 fn open(args: &Args, schema: &Schema, is_snapshot: bool) -> Result<UntypedPublisher, Error> {
     let schema = match common::inspect(&args.name, None) {
-        // The rows of the earlier publisher stay readable until this source replaces them in one
-        // commit.
+        // The earlier publisher's rows stay readable until this source replaces them.
         Ok(existing) if is_snapshot => existing.schema,
         _ => schema.clone(),
     };
@@ -189,10 +187,8 @@ fn source(
     }))
 }
 
-/// Runs the publishing loop of every source: polls the source, deletes the rows that are due,
-/// maintains the table, and waits until the source, the timers or the stop signal need attention.
-/// Returns false when the program is stopped, or true when all input has been read and
-/// `exits_at_eof` is true.
+/// Runs the publishing loop of every source. Returns false when the program is stopped, or true
+/// when all input has been read and `exits_at_eof` is true.
 pub fn publish(
     publisher: &mut UntypedPublisher,
     source: &mut dyn Source,

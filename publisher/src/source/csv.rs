@@ -77,9 +77,8 @@ impl Decoder {
         self.dialect
     }
 
-    /// Returns the next record and advances `input` past it. Returns `None` if `input` does not
-    /// hold a complete record; the next call needs the rest of `input` with more bytes after it. If
-    /// `is_end`, no more bytes follow.
+    /// Returns the next record and advances `input`, as
+    /// [`LineParser::next`](super::change::LineParser).
     pub fn next<'i>(&mut self, input: &mut &'i [u8], is_end: bool) -> Option<Record<'i>> {
         if !self.skip_to_record(input, is_end) {
             return None;
@@ -170,8 +169,7 @@ impl Decoder {
         }
     }
 
-    /// Returns the cells of the record at the beginning of `input`, and its length without the line
-    /// end.
+    /// Returns the cells of the first record, and its length without the line end.
     fn split<'i>(
         &self,
         input: &'i [u8],
@@ -206,8 +204,7 @@ impl Decoder {
         }
     }
 
-    /// Returns the quoted cell whose text begins at `start`, and the position after its closing
-    /// quote.
+    /// Returns the quoted cell with text from `start`, and the position after its end.
     fn quoted_cell<'i>(
         &self,
         input: &'i [u8],

@@ -56,12 +56,6 @@ impl Columns {
         Self { schema, names, width, fields, op: None, has_version: false }
     }
 
-    /// Returns the columns of records that hold nothing but the fields, in their order.
-    fn of_fields(schema: &Arc<Schema>) -> Self {
-        let width = schema.fields().len();
-        Self::new(schema, width, (0..width).collect())
-    }
-
     /// Returns the columns that the header of a stream names.
     fn of_header(schema: &Arc<Schema>, cells: &[Cow<'_, str>]) -> Result<Self, String> {
         let names = cells.iter().map(|cell| cell.to_string()).collect();
@@ -81,8 +75,7 @@ impl Columns {
         Ok(Self { names, op, has_version, ..columns(fields) })
     }
 
-    /// Returns true if the record is a repeated header: its column `op` holds the text `op`, which is
-    /// not an operation.
+    /// Returns true for a repeated header: its column `op` holds `op`, which is no operation.
     fn is_header(&self, cells: &[Cow<'_, str>]) -> bool {
         self.op.is_some_and(|op| cells.get(op).is_some_and(|cell| cell == "op"))
     }
@@ -135,7 +128,10 @@ pub struct CsvRows {
 impl CsvRows {
     /// Creates a parser for rows of `schema`.
     pub fn new(schema: Arc<Schema>, dialect: Dialect) -> Self {
-        let columns = (!dialect.has_header).then(|| Columns::of_fields(&schema));
+        // Without a header the columns are the fields.
+        let width = schema.fields().len();
+        let columns = || Columns::new(&schema, width, (0..width).collect());
+        let columns = (!dialect.has_header).then(columns);
         Self { schema, decoder: Decoder::new(dialect, MAX_LINE), columns }
     }
 

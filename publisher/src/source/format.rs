@@ -114,13 +114,6 @@ pub(crate) fn separator_name(separator: u8) -> String {
     }
 }
 
-/// The value of `--quote`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Quote {
-    /// Quotes are ordinary characters.
-    None,
-}
-
 /// The value of `--format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FormatName {

@@ -72,8 +72,7 @@ impl Header {
         Ok(())
     }
 
-    /// Returns a hint if the header looks like a comment, or like a single column with another
-    /// separator in its name.
+    /// Returns a hint if the header looks like a comment, or has another separator in its name.
     pub fn hint(&self) -> Option<String> {
         if self.written.first()?.starts_with('#') {
             return Some("if lines that begin with # are comments, use --comment '#'".to_owned());

@@ -122,8 +122,7 @@ fn without_mark(line: &[u8]) -> &[u8] {
 
 struct Objects {
     schema: Arc<Schema>,
-    /// True if text fields accept numbers and booleans, and may be null or missing, because the
-    /// schema was inferred.
+    /// True for an inferred schema: texts accept numbers and booleans, and may be null or missing.
     is_lenient: bool,
 }
 
@@ -306,8 +305,7 @@ fn is_cut_off(line: &[u8]) -> bool {
 /// The members of an object, in the order of the text.
 type Members = IndexMap<String, Value>;
 
-/// Returns the schema that suits all rows, and remarks about it. Without `key` the first field is
-/// the key.
+/// Returns the schema that suits all rows, and remarks. The default key is the first field.
 fn infer(
     pieces: &Pieces<'_>,
     key: Option<&[String]>,

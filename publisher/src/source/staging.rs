@@ -169,8 +169,7 @@ impl Staging {
         Ok(())
     }
 
-    /// Commits changes and reports those that are refused. Returns the limit that prevented the
-    /// commit.
+    /// Commits changes and reports refused ones. Returns the limit that prevented the commit.
     fn commit_changes(
         &mut self,
         changes: &[Numbered],

@@ -67,18 +67,15 @@ impl Input for StdinVersions {
                 let (settings, schema) = (Arc::clone(&self.settings), versions.schema().cloned());
                 let begun = self.worker.begin(move || settings.read(&bytes, schema.as_deref()));
                 begun.or_else(|error| versions.report(&error, false))?;
-                Ok(Progress::Waiting)
             }
-            Some(Err(reason)) => {
-                versions.take(Err(CliError::new(5, reason)), now)?;
-                Ok(Progress::Waiting)
-            }
+            Some(Err(reason)) => versions.take(Err(CliError::new(5, reason)), now)?,
             None if self.has_ended && versions.schema().is_none() => {
-                Err(CliError::new(5, "stdin: it ends before the first version"))
+                return Err(CliError::new(5, "stdin: it ends before the first version"));
             }
-            None if self.has_ended => Ok(Progress::Ended),
-            None => Ok(Progress::Waiting),
+            None if self.has_ended => return Ok(Progress::Ended),
+            None => {}
         }
+        Ok(Progress::Waiting)
     }
 }
 

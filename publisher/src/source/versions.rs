@@ -131,8 +131,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Returns the reason to refuse a version that follows one with `rows` rows of the schema
-    /// `former`.
+    /// Returns the reason to refuse a version after one with `rows` rows of schema `former`.
     fn objection(&self, snapshot: &Snapshot, former: &Schema, rows: usize) -> Option<String> {
         let is_former = |field: &Field| former.field(field.name()).is_some();
         if self.is_inferred && !snapshot.schema().fields().iter().any(is_former) {
@@ -186,8 +185,7 @@ impl Versions {
         Self { name, of, guard, ..Self::default() }
     }
 
-    /// Reports only the first of consecutive refused versions, because there may be one in each
-    /// interval.
+    /// Reports only the first of consecutive refused versions: each interval may have one.
     pub fn with_streaks(self) -> Self {
         Self { reports_streaks: true, ..self }
     }
@@ -197,8 +195,7 @@ impl Versions {
         self.schema.as_ref()
     }
 
-    /// Takes a version that has been read. A good one is published at the next opportunity, and a
-    /// bad one is reported.
+    /// Takes a version. A good one is published as soon as possible, and a bad one is reported.
     pub fn take(&mut self, read: Result<Table, CliError>, now: Instant) -> Result<(), CliError> {
         self.accept(read, now).or_else(|fault| self.refuse(&fault))
     }

@@ -22,8 +22,7 @@ use std::time::{Duration, Instant};
 /// writes.
 pub const QUIET: Duration = Duration::from_millis(300);
 
-/// Metadata that changes whenever the file does, except for changes within one tick of the kernel's
-/// clock.
+/// Metadata that changes with the file, except within one tick of the kernel's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     device: u64,

@@ -196,8 +196,7 @@ impl Input for File {
         if let Some(reading) = self.worker.finished() {
             self.finish_read(reading, now, versions)?;
         }
-        // The first check watches the folder before the first read, so that no change is missed in
-        // between.
+        // Watches the folder before the first read, so that no change is missed in between.
         self.check(now, versions);
         self.begin_read(now, versions)?;
         Ok(Progress::Following)

@@ -45,8 +45,7 @@ pub fn read(
     schema: Option<&Schema>,
 ) -> Reading {
     let mut reading = Reading {
-        // Taken before the read, so that a file that is renamed into place afterwards counts as a
-        // new version.
+        // Taken before the read, so that a file renamed into place later counts as a new version.
         identity: Identity::of_path(path).ok(),
         is_young: false,
         fingerprint: None,

@@ -8,6 +8,7 @@
 //! The requests are sent one after the other. The kernel sends each answer in parts, as the receive
 //! buffer has room for them. Events that arrive in between are kept and replayed at the end.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use netlink_packet_core::{DoneBuffer, ErrorBuffer, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR};
@@ -50,7 +51,7 @@ pub struct Dump<M> {
     /// Events that arrived during the dump.
     pub kept: Vec<Kept>,
     /// Reasons why this dump can no longer be used; empty while it can.
-    pub failures: Vec<String>,
+    pub failures: BTreeSet<String>,
     /// True if rows may be missing, because the kernel resumes its iteration by position.
     pub is_shifted: bool,
     /// Time at which the request was sent or the last part of an answer arrived.
@@ -123,11 +124,7 @@ impl<M: Model> Dump<M> {
     /// Marks the dump as unusable. Returns true if this reason is new.
     pub fn fail(&mut self, why: &str) -> bool {
         self.kept = Vec::new();
-        let is_new = !self.failures.iter().any(|known| known == why);
-        if is_new {
-            self.failures.push(why.to_owned());
-        }
-        is_new
+        self.failures.insert(why.to_owned())
     }
 
     /// Returns the time at which the dump has stalled unless a part of an answer arrives.
@@ -139,8 +136,7 @@ impl<M: Model> Dump<M> {
     /// left to receive. The kernel creates each part of an answer when the previous part is
     /// received; if the buffer has no room at that moment, the kernel does not try again.
     pub fn has_stalled(&self, idle: bool) -> bool {
-        let has_lost = self.failures.iter().any(|why| why == LOST);
-        idle && has_lost || self.due().is_some_and(|due| due <= Instant::now())
+        idle && self.failures.contains(LOST) || self.due().is_some_and(|due| due <= Instant::now())
     }
 
     fn family(&self) -> Option<u8> {

@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytemuck::bytes_of;
-use cli::CliError;
 use cli::service::Readiness;
+use cli::{CliError, status};
 use common::{Error, Schema, UntypedPublisher};
 use nix::libc::{RTM_DELLINK, RTM_NEWLINK, RTNLGRP_LINK};
 
@@ -30,11 +30,9 @@ use super::channel::{Channel, Message, Received, messages};
 use super::dump::{Dump, Kept, LOST};
 use super::links::Links;
 use super::model::{Effect, Model};
-use super::reports::Reports;
 use crate::source::{Progress, Snapshot, Source, SourceError};
 
-/// Initial size, in bytes, of the buffer for one datagram. The kernel's dump datagrams have at most
-/// 32 KiB.
+/// Initial size of the buffer for a datagram, in bytes. The datagrams of a dump have up to 32 KiB.
 const DATAGRAM: usize = 64 << 10;
 
 /// Maximum numbers of bytes and datagrams that one call to `receive` processes, so that the table
@@ -48,6 +46,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Number of consecutive doubtful dumps that are discarded before one is used.
 const DOUBTS: u32 = 3;
+
+/// Number of consecutive failed dumps after which the failure is reported.
+const WARN_AFTER: u32 = 5;
 
 /// Delay before publishing is retried after the table was full.
 const RETRY: Duration = Duration::from_secs(1);
@@ -209,8 +210,7 @@ impl<M: Model> Follow<M> {
         Ok(())
     }
 
-    /// Applies the events that arrived during a complete dump, and uses the result or schedules
-    /// another dump.
+    /// Replays the events that arrived during a dump, and uses the result or dumps again.
     fn finish(
         &mut self,
         mut dump: Dump<M>,
@@ -237,7 +237,7 @@ impl<M: Model> Follow<M> {
         self.publish_whole(publisher)
     }
 
-    fn retry(&mut self, why: &[String]) {
+    fn retry(&mut self, why: &BTreeSet<String>) {
         let pause = FIRST_PAUSE.saturating_mul(1 << self.failed_dumps.min(16));
         self.state = State::Stale(Instant::now() + pause.min(LONGEST_PAUSE));
         self.failed_dumps += 1;
@@ -363,4 +363,75 @@ impl<M: Model> Source for Follow<M> {
 
 fn unreadable<M: Model>(error: &io::Error) -> CliError {
     CliError::new(5, format!("{}: cannot ask the kernel over netlink: {error}", M::NAME))
+}
+
+/// Log lines and counters. A condition that can recur is a warning only the first time.
+#[derive(Default)]
+struct Reports {
+    table: &'static str,
+    events: u64,
+    dumps: u64,
+    failed_dumps: u64,
+    overruns: u64,
+    has_warned_overrun: bool,
+    has_warned_malformed: bool,
+    lacks_capacity: bool,
+}
+
+impl Reports {
+    fn new(table: &'static str) -> Self {
+        Self { table, ..Self::default() }
+    }
+
+    fn overrun(&mut self) {
+        self.overruns += 1;
+        let table = self.table;
+        tracing::info!("{table}: overrun");
+        if !std::mem::replace(&mut self.has_warned_overrun, true) {
+            tracing::warn!(
+                "{table}: events were lost because the receive buffer was full: everything is read again, now and whenever this \
+                 happens; raise --receive-buffer (and net.core.rmem_max)"
+            );
+        }
+    }
+
+    /// Reports that a dump could not be used, the last of `times` such dumps in a row.
+    fn dump_failed(&mut self, why: &BTreeSet<String>, times: u32) {
+        self.failed_dumps += 1;
+        let table = self.table;
+        let mut why: Vec<&str> = why.iter().map(String::as_str).collect();
+        if why.is_empty() {
+            why.push("the table changed during the dump, or the kernel did not answer");
+        }
+        let why = why.join(", ");
+        tracing::info!("{table}: dumping again: {why}");
+        if times == WARN_AFTER {
+            tracing::warn!(
+                "{table}: {times} dumps failed, the last one because {why}; the rows stay as they are until a dump succeeds"
+            );
+        }
+    }
+
+    /// Reports, if `message` is given and new, why the table has no room for all rows.
+    fn capacity(&mut self, message: Option<String>) {
+        let lacked_capacity = std::mem::replace(&mut self.lacks_capacity, message.is_some());
+        if let Some(message) = message.filter(|_| !lacked_capacity) {
+            status(format_args!("{}: {message}", self.table));
+        }
+    }
+
+    fn malformed(&mut self, why: &str) {
+        let table = self.table;
+        if !std::mem::replace(&mut self.has_warned_malformed, true) {
+            status(format_args!(
+                "{table}: ignoring a malformed message of the kernel, and all further ones: {why}"
+            ));
+        }
+        tracing::debug!("{table}: malformed message: {why}");
+    }
+
+    fn summary(&self) -> String {
+        let Self { events, overruns, dumps, failed_dumps, .. } = self;
+        format!("events: {events}, overruns: {overruns}, dumps: {dumps}, failed: {failed_dumps}")
+    }
 }

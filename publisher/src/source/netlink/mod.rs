@@ -3,7 +3,7 @@
 //!
 //! - `channel`: the socket, and the messages that are received from it;
 //! - `model`: the interface of a table; `follow`: the source, for any `Model`; `dump`: reads a
-//!   whole table; `reports`: log lines and counters;
+//!   whole table;
 //! - `routes` and `route`, `neighbors`: the tables;
 //! - `links`: the interfaces; `names`: the names that `ip` uses for the kernel's numbers.
 //!
@@ -17,7 +17,6 @@ mod links;
 mod model;
 mod names;
 mod neighbors;
-mod reports;
 mod route;
 mod routes;
 

@@ -64,16 +64,14 @@ pub struct RouteKey {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     pub kind: u8,
-    /// Next hops, in the kernel's order; a single hop that is all zero if the route leads to no
-    /// hop.
+    /// Next hops in the kernel's order; one that is all zero if the route leads to no hop.
     pub hops: Vec<Hop>,
     pub protocol: u8,
     pub scope: u8,
     pub source: Option<IpAddr>,
     pub nexthop: u32,
     pub mtu: u32,
-    /// All metrics (MTU, its lock, MSS, windows, congestion control, …) as the kernel encodes
-    /// them.
+    /// All metrics (MTU, its lock, MSS, windows, …) as the kernel encodes them.
     pub metrics: Vec<u8>,
     pub preference: Option<u8>,
     pub flags: u32,
@@ -84,8 +82,7 @@ pub struct Hop {
     pub interface: u32,
     pub gateway: Option<IpAddr>,
     pub encapsulation: u16,
-    /// Parameters of the encapsulation (labels, segments, tunnel id, …) as the kernel encodes
-    /// them, without counters.
+    /// Parameters of the encapsulation as the kernel encodes them, without counters.
     pub tunnel: Vec<u8>,
     pub realm: u32,
     pub weight: u32,
@@ -207,8 +204,7 @@ impl ReportedRoute {
 }
 
 impl Hop {
-    /// Parses the value of an `RTA_MULTIPATH` attribute: for each hop a `struct rtnexthop` and
-    /// attributes.
+    /// Parses the value of `RTA_MULTIPATH`: for each hop a `struct rtnexthop` and attributes.
     fn parse_all(mut bytes: &[u8], family: AddressFamily) -> Result<Vec<Self>, String> {
         let mut hops = Vec::new();
         while let Some((&header, _)) = bytes.split_first_chunk::<HOP_HEADER>() {

@@ -143,8 +143,7 @@ impl Model for Routes {
         let group = self.groups.get(key).into_iter().flatten();
         let (siblings, others): (Vec<&Route>, Vec<&Route>) =
             group.partition(|route| is_v6(key) && route.is_sibling());
-        // The last remaining sibling keeps its weight in the copy, but the kernel no longer reports
-        // it.
+        // The kernel does not report the weight of the last remaining sibling.
         let alone = siblings.len() == 1;
         let first = u32::from(!siblings.is_empty());
         let numbered = siblings.into_iter().map(|route| (0, route));
