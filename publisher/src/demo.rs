@@ -24,7 +24,7 @@ mod view;
 
 /// Maximum time for the subscriber to end after its table was closed, and again after SIGTERM.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Interval at which a dead parent's table is looked for during [`EXIT_TIMEOUT`].
+/// Interval at which the subscriber tries to remove a dead parent's table during [`EXIT_TIMEOUT`].
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Arguments of `demo`.
@@ -56,7 +56,8 @@ pub struct ChildArgs {
     parent: u32,
 }
 
-/// Runs `demo` until a signal arrives or the subscriber process ends, as after `--seconds`.
+/// Runs `demo` until a signal arrives or the subscriber process ends, which it does after
+/// `--seconds`.
 pub fn run(args: Args) -> Result<(), CliError> {
     let name = args.name.unwrap_or_else(|| format!("demo-{}", std::process::id()));
     let mut source = Processes::new(args.every)?;

@@ -98,7 +98,8 @@ impl View {
         }
     }
 
-    /// Applies the changes. Returns true without changes; the descriptor then reports the next.
+    /// Applies the changes. Returns true if there were none; the descriptor then becomes readable at
+    /// the next change.
     fn refresh(&mut self) -> Result<bool, CliError> {
         let changes = match self.table.refresh() {
             Ok(changes) => changes.len(),

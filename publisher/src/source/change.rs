@@ -151,7 +151,8 @@ impl RowSet {
         self.positions.find_entry(hash, is_same).ok()
     }
 
-    /// Removes the row of a key, and moves the last row there. Returns false without such a row.
+    /// Removes the row of a key, and moves the last row to its position. Returns false if the key has
+    /// no row.
     fn remove(&mut self, key: &[u8]) -> bool {
         let size = self.schema.row_size();
         let last = self.rows.len().saturating_sub(size);

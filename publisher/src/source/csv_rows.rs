@@ -75,7 +75,8 @@ impl Columns {
         Ok(Self { names, op, has_version, ..columns(fields) })
     }
 
-    /// Returns true for a repeated header: its column `op` holds `op`, which is no operation.
+    /// Returns true if the record repeats the header: its column `op` contains `op`, which is not an
+    /// operation.
     fn is_header(&self, cells: &[Cow<'_, str>]) -> bool {
         self.op.is_some_and(|op| cells.get(op).is_some_and(|cell| cell == "op"))
     }

@@ -47,8 +47,7 @@ impl Column {
         Self { in_key, candidates: KINDS.to_vec(), widest: 0, is_empty: true, has_number: false }
     }
 
-    /// Adds a cell of CSV of the column `name`, or returns an error if it is longer than a text may
-    /// be.
+    /// Adds a cell of the CSV column `name`. Returns an error if it is longer than a text may be.
     pub fn see_cell(&mut self, name: &str, cell: &str) -> Result<(), String> {
         self.has_number = true;
         self.see(name, cell, |kind| {

@@ -259,7 +259,7 @@ enum Pieces<'b> {
 }
 
 impl<'b> Pieces<'b> {
-    /// Returns false too if the last line is incomplete, which is then left out.
+    /// Returns the pieces, and true if they are all of `bytes`. An incomplete last line is left out.
     fn of(bytes: &'b [u8], format: Format) -> Result<(Self, bool), CliError> {
         if format != Format::Json {
             let last = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
@@ -350,7 +350,7 @@ fn infer(
     infer_schema(&names, &columns, key, former)
 }
 
-/// Returns the row in a line, if there is one, as far as that can be determined without the schema.
+/// Returns the row in a line, if there is one, checked as far as is possible without the schema.
 fn row_in(text: &[u8]) -> Result<Option<Members>, String> {
     #[derive(Deserialize)]
     struct Operation {

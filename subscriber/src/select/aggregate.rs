@@ -29,7 +29,7 @@ pub struct Aggregation {
 }
 
 struct Aggregate {
-    /// As typed.
+    /// The aggregate as the user typed it.
     name: String,
     function: Function,
     /// Index of the field; unused for a count.

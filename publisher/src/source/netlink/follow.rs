@@ -412,7 +412,8 @@ impl Reports {
         }
     }
 
-    /// Reports, if `message` is given and new, why the table has no room for all rows.
+    /// Reports why the table has no room for all rows, unless that was reported before. `message` is
+    /// `None` if it has room.
     fn capacity(&mut self, message: Option<String>) {
         let lacked_capacity = std::mem::replace(&mut self.lacks_capacity, message.is_some());
         if let Some(message) = message.filter(|_| !lacked_capacity) {

@@ -64,7 +64,7 @@ pub struct RouteKey {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
     pub kind: u8,
-    /// Next hops in the kernel's order; one that is all zero if the route leads to no hop.
+    /// Next hops in the kernel's order. A route without a hop has one next hop of zeros.
     pub hops: Vec<Hop>,
     pub protocol: u8,
     pub scope: u8,
