@@ -26,7 +26,7 @@ use crate::serve::args::From;
 use crate::serve::metrics::{Labels, Metered, Metrics};
 use crate::serve::table::Observer;
 use crate::source::Progress;
-use crate::source::file::sighup::{Hangups, PassedRequests, Request, Requests};
+use crate::source::file::sighup::{Hangups, PassedRequests, Requests};
 
 mod config;
 
@@ -158,13 +158,9 @@ fn supervise(
 ) {
     let mut reloads = 0;
     loop {
-        match hangups.request() {
-            Some(Request::End) => stop.request(),
-            Some(Request::Read) => {
-                reloads += 1;
-                tables.iter_mut().for_each(Table::reload);
-            }
-            None => {}
+        if hangups.take(stop) {
+            reloads += 1;
+            tables.iter_mut().for_each(Table::reload);
         }
         // Before the states are read, so that no change is missed.
         let _nothing_changed = changed.read();

@@ -24,7 +24,7 @@ mod watch;
 
 use follow::{Due, Identity, ReadSchedule};
 use reader::{Outcome, Reading};
-use sighup::{Request, Requests};
+use sighup::Requests;
 use watch::Watch;
 
 /// Interval at which the file is checked even without events.
@@ -83,15 +83,11 @@ impl File {
 
     /// Handles requests to read the file. Checks it if there are inotify events or the check is due.
     fn check(&mut self, now: Instant, versions: &Versions) {
-        match self.requests.next() {
-            Some(Request::End) => self.stop.request(),
-            Some(Request::Read) => {
-                // Read the file even if it has not changed.
-                self.fingerprint = None;
-                self.schedule.force(now);
-                self.reloads = self.reloads.wrapping_add(1);
-            }
-            None => {}
+        if self.requests.take(&self.stop) {
+            // Read the file even if it has not changed.
+            self.fingerprint = None;
+            self.schedule.force(now);
+            self.reloads = self.reloads.wrapping_add(1);
         }
         let events = self.watch.events();
         if events.is_none() && now < self.next_check {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use cli::CliError;
+use cli::{CliError, Shutdown};
 use nix::libc::SI_KERNEL;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SigSet, Signal};
@@ -26,7 +26,7 @@ const TOGETHER: Duration = Duration::from_secs(2);
 
 /// The meaning of a SIGHUP: read the file again, or end the program, which takes precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Request {
+enum Request {
     Read,
     End,
 }
@@ -84,11 +84,11 @@ impl Requests {
         }
     }
 
-    /// Returns the next request. Call it at least once a second, as [`Hangups::request`].
-    pub fn next(&mut self) -> Option<Request> {
+    /// Takes a request. Returns false if there is none. Call it as [`Hangups::take`].
+    pub fn take(&mut self, stop: &Shutdown) -> bool {
         match self {
-            Self::Signals(hangups) => hangups.request(),
-            Self::Passed(requests) => requests.take().then_some(Request::Read),
+            Self::Signals(hangups) => hangups.take(stop),
+            Self::Passed(requests) => requests.take(),
         }
     }
 }
@@ -118,16 +118,19 @@ impl Hangups {
         self.signals.as_fd()
     }
 
-    /// Returns the request since the last call. Call it at least once a second, so that the loss of
-    /// the terminal is noticed in time.
-    pub fn request(&mut self) -> Option<Request> {
+    /// Returns true if a file is to be read again. Requests `stop` if the terminal hung up. Call it
+    /// at least once a second, so that the loss of the terminal is noticed in time.
+    pub fn take(&mut self, stop: &Shutdown) -> bool {
         let now = Instant::now();
         self.classifier.observe(now, has_terminal());
         let mut request = self.classifier.late_hangup();
         while let Ok(Some(signal)) = self.signals.read_signal() {
             request = request.max(self.classifier.classify(now, signal.ssi_code == SI_KERNEL));
         }
-        request
+        if request == Some(Request::End) {
+            stop.request();
+        }
+        request == Some(Request::Read)
     }
 }
 
