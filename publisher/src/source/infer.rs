@@ -37,14 +37,15 @@ pub struct Column {
     /// The kinds that every value so far fits, in order of preference.
     candidates: Vec<Kind>,
     widest: usize,
-    is_empty: bool,
+    /// Number of values so far.
+    pub seen: u64,
     /// True if the column can be numeric: always in CSV, and in JSON if it contains a number.
     has_number: bool,
 }
 
 impl Column {
     pub fn new(in_key: bool) -> Self {
-        Self { in_key, candidates: KINDS.to_vec(), widest: 0, is_empty: true, has_number: false }
+        Self { in_key, candidates: KINDS.to_vec(), widest: 0, seen: 0, has_number: false }
     }
 
     /// Adds a cell of the CSV column `name`. Returns an error if it is longer than a text may be.
@@ -85,7 +86,7 @@ impl Column {
 
     /// Adds a missing value, which only a text can hold.
     pub fn see_nothing(&mut self) {
-        self.is_empty = false;
+        self.seen += 1;
         self.candidates.clear();
     }
 
@@ -106,7 +107,7 @@ impl Column {
 
     fn preferred(&self) -> Option<Kind> {
         let first = self.candidates.first().copied();
-        first.filter(|kind| !self.is_empty && (self.has_number || !is_number(*kind)))
+        first.filter(|kind| self.seen > 0 && (self.has_number || !is_number(*kind)))
     }
 
     fn see(&mut self, name: &str, text: &str, fits: impl Fn(Kind) -> bool) -> Result<(), String> {
@@ -116,7 +117,7 @@ impl Column {
                 "{name} has {width} bytes, but a text holds at most {max}: shorten it"
             ));
         }
-        self.is_empty = false;
+        self.seen += 1;
         self.widest = self.widest.max(width);
         let in_key = self.in_key;
         self.candidates.retain(|kind| fits(*kind) && (!in_key || prints_back(*kind, text)));
@@ -248,7 +249,7 @@ pub fn infer_schema(
     };
     let kept = fields().zip(former.fields()).map(|((name, column), before)| {
         let kind = match (column.kind(), before.kind()) {
-            (_, before) if column.is_empty => before,
+            (_, before) if column.seen == 0 => before,
             (Kind::Text(now), Kind::Text(before)) => Kind::Text(now.max(before)),
             (kind, _) => kind,
         };

@@ -311,8 +311,7 @@ fn infer(
     key: Option<&[String]>,
     former: Option<&Schema>,
 ) -> Result<(Schema, Vec<String>), CliError> {
-    // Each column, and the number of rows in which it appears.
-    let mut columns: IndexMap<String, (Column, u64)> = IndexMap::new();
+    let mut columns: IndexMap<String, Column> = IndexMap::new();
     let mut rows = 0;
     pieces.each(|_, text| {
         let row = match pieces {
@@ -328,20 +327,14 @@ fn infer(
                 return Err(format!("there are more than {MAX_FIELDS} different fields"));
             }
             let is_key = key.map_or(columns.is_empty(), |key| key.contains(&name));
-            let column = columns.entry(name.clone());
-            let (column, count) = column.or_insert_with(|| (Column::new(is_key), 0));
-            *count += 1;
+            let column = columns.entry(name.clone()).or_insert_with(|| Column::new(is_key));
             column.see_json(&name, &value)?;
         }
         Ok(())
     })?;
-    for (column, count) in columns.values_mut() {
-        if *count < rows {
-            column.see_nothing();
-        }
-    }
-    let (names, columns): (Vec<String>, Vec<Column>) =
-        columns.into_iter().map(|(name, (column, _))| (name, column)).unzip();
+    // A field that is missing in a row is null there.
+    columns.values_mut().filter(|column| column.seen < rows).for_each(Column::see_nothing);
+    let (names, columns): (Vec<String>, Vec<Column>) = columns.into_iter().unzip();
     let Some(first) = names.first() else {
         let reason = "it has no row to infer the fields from: declare them with --fields";
         return Err(CliError::new(5, reason));
