@@ -34,7 +34,6 @@ const READ_SIZE: usize = 64 * 1024;
 
 pub struct CommandOutput {
     runner: Arc<Runner>,
-    settings: Arc<Settings>,
     every: Duration,
     due: Instant,
     worker: Worker<Result<Table, CliError>>,
@@ -48,19 +47,14 @@ impl CommandOutput {
         timeout: Duration,
         settings: Settings,
     ) -> Result<Self, CliError> {
-        let runner = Runner {
+        let runner = Arc::new(Runner {
             words: words.to_vec(),
             timeout,
+            settings,
             own_variables: cli::variables_of::<crate::Args>("serve"),
             cancel: Shutdown::by_request()?,
-        };
-        Ok(Self {
-            runner: Arc::new(runner),
-            settings: Arc::new(settings),
-            every,
-            due: Instant::now(),
-            worker: Worker::new(),
-        })
+        });
+        Ok(Self { runner, every, due: Instant::now(), worker: Worker::new() })
     }
 }
 
@@ -79,11 +73,10 @@ impl Input for CommandOutput {
         }
         if now >= self.due && !self.worker.is_busy() {
             self.due = now + self.every;
-            let (runner, settings) = (Arc::clone(&self.runner), Arc::clone(&self.settings));
-            let schema = versions.schema().cloned();
+            let (runner, schema) = (Arc::clone(&self.runner), versions.schema().cloned());
             let begun = self.worker.begin(move || {
                 let output = runner.run().map_err(|reason| CliError::new(5, reason))?;
-                settings.read(&output, schema.as_deref())
+                runner.settings.read(&output, schema.as_deref())
             });
             // The lack of threads may be temporary.
             begun.or_else(|error| versions.report(&error, false))?;
@@ -102,6 +95,8 @@ impl Drop for CommandOutput {
 struct Runner {
     words: Vec<OsString>,
     timeout: Duration,
+    /// For the output.
+    settings: Settings,
     /// Environment variables that set flags of this program.
     own_variables: Vec<String>,
     /// Ends the current run.
