@@ -84,8 +84,6 @@ struct Splitter {
     separator: Separator,
     max_bytes: usize,
     buffer: Vec<u8>,
-    /// Beginning of the first line that has not been searched completely.
-    line: usize,
     /// Number of bytes that have been searched for the separator.
     searched: usize,
     /// True if the current version is too long, and is skipped up to its end.
@@ -94,8 +92,7 @@ struct Splitter {
 
 impl Splitter {
     fn new(separator: Separator, max_bytes: usize) -> Self {
-        let (buffer, line, searched) = (Vec::new(), 0, 0);
-        Self { separator, max_bytes, buffer, line, searched, is_skipping: false }
+        Self { separator, max_bytes, buffer: Vec::new(), searched: 0, is_skipping: false }
     }
 
     /// Returns the next version, or the reason why it is refused. Returns `None` if the buffer does
@@ -106,9 +103,9 @@ impl Splitter {
             let separator = match self.find() {
                 Some(separator) => separator,
                 None if length > self.max_bytes && !is_end => {
-                    // The rest of a line must not look like an empty line.
-                    self.buffer.drain(..self.line.max(length - 2));
-                    (self.line, self.searched) = (0, 0);
+                    // An empty line is found by the two bytes before its end.
+                    self.buffer.drain(..length - 2);
+                    self.searched = 2;
                     let is_known = std::mem::replace(&mut self.is_skipping, true);
                     let reason = format!("a version has more than {} bytes", self.max_bytes);
                     return (!is_known).then_some(Err(reason));
@@ -119,7 +116,7 @@ impl Splitter {
             let rest = self.buffer.split_off(separator.end);
             let mut version = std::mem::replace(&mut self.buffer, rest);
             version.truncate(separator.start);
-            (self.line, self.searched) = (0, 0);
+            self.searched = 0;
             if !std::mem::take(&mut self.is_skipping) && !version.trim_ascii().is_empty() {
                 return Some(Ok(version));
             }
@@ -138,12 +135,14 @@ impl Splitter {
                 self.searched = self.buffer.len();
                 return None;
             };
-            let (begin, end) = (self.line, self.searched + length);
-            (self.line, self.searched) = (end + 1, end + 1);
+            let end = self.searched + length;
+            self.searched = end + 1;
+            let before = &self.buffer[..end];
+            let version = before.strip_suffix(b"\r").unwrap_or(before);
             match self.separator {
                 Separator::Formfeed => return Some(end..end + 1),
-                Separator::Blank if matches!(&self.buffer[begin..end], b"" | b"\r") => {
-                    return Some(begin..end + 1);
+                Separator::Blank if version.is_empty() || version.ends_with(b"\n") => {
+                    return Some(version.len()..end + 1);
                 }
                 Separator::Blank => {}
             }

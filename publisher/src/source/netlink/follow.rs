@@ -301,8 +301,11 @@ impl<M: Model> Follow<M> {
             Err(error @ Error::Limit { .. }) => Some(error.to_string()),
             Err(error) => return Err(error.into()),
         };
-        self.due_whole = problem.is_some().then(|| Instant::now() + RETRY);
-        self.reports.capacity(problem);
+        let due = problem.is_some().then(|| Instant::now() + RETRY);
+        let had_problem = std::mem::replace(&mut self.due_whole, due).is_some();
+        if let Some(problem) = problem.filter(|_| !had_problem) {
+            status(format_args!("{}: {problem}", M::NAME));
+        }
         Ok(())
     }
 }
@@ -373,9 +376,7 @@ struct Reports {
     dumps: u64,
     failed_dumps: u64,
     overruns: u64,
-    has_warned_overrun: bool,
     has_warned_malformed: bool,
-    lacks_capacity: bool,
 }
 
 impl Reports {
@@ -387,7 +388,7 @@ impl Reports {
         self.overruns += 1;
         let table = self.table;
         tracing::info!("{table}: overrun");
-        if !std::mem::replace(&mut self.has_warned_overrun, true) {
+        if self.overruns == 1 {
             tracing::warn!(
                 "{table}: events were lost because the receive buffer was full: everything is read again, now and whenever this \
                  happens; raise --receive-buffer (and net.core.rmem_max)"
@@ -409,15 +410,6 @@ impl Reports {
             tracing::warn!(
                 "{table}: {times} dumps failed, the last one because {why}; the rows stay as they are until a dump succeeds"
             );
-        }
-    }
-
-    /// Reports why the table has no room for all rows, unless that was reported before. `message` is
-    /// `None` if it has room.
-    fn capacity(&mut self, message: Option<String>) {
-        let lacked_capacity = std::mem::replace(&mut self.lacks_capacity, message.is_some());
-        if let Some(message) = message.filter(|_| !lacked_capacity) {
-            status(format_args!("{}: {message}", self.table));
         }
     }
 
