@@ -132,9 +132,15 @@ fn monitors(
         let (metered, of_subscribers) = metrics.of_table(&config.name);
         subscribers.push(of_subscribers);
         let reads_file = matches!(config.from, From::File(_));
+        let state = State {
+            phase: Phase::Starting,
+            is_over: false,
+            readiness: Readiness::default(),
+            turned: Instant::now(),
+        };
         Ok(Monitor {
             retries: !config.exit_at_eof,
-            state: Arc::new(Mutex::new(State::new())),
+            state: Arc::new(Mutex::new(state)),
             changed: Arc::clone(changed),
             requests: reads_file.then(PassedRequests::new).transpose()?.map(Arc::new),
             metered: server.is_some().then_some(metered),
@@ -221,17 +227,6 @@ enum Phase {
     Published,
     Failed,
     Ended,
-}
-
-impl State {
-    fn new() -> Self {
-        Self {
-            phase: Phase::Starting,
-            is_over: false,
-            readiness: Readiness::default(),
-            turned: Instant::now(),
-        }
-    }
 }
 
 impl Table {
