@@ -5,8 +5,9 @@
 //! half a word: the slot in the low bits, and the key's hash in the remaining ones (11 bits at a
 //! million keys), so a lookup seldom compares a wrong key. The leading bits of the hash select the
 //! first entry of the search. A lookup therefore usually touches one cache line of the index, and
-//! much of the index stays in the caches. Growth and deletion recompute the hashes of existing
-//! keys.
+//! much of the index stays in the caches. Growth recomputes the hashes of existing keys. A deletion
+//! needs only the low bits of the positions that they select, which entries hold, unless it is in a
+//! long run of used entries.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -224,8 +225,9 @@ impl KeyIndex {
             }
             free = self.after(free);
         }
-        // No entry between two free ones is further from its home than from the first of them. If
-        // that is near, the low bits of a home suffice to compute how far an entry is from it.
+        // A run of used entries begins after a free one, so no entry of the run is as far from its
+        // home as from that free one. If the free one is near, the low bits of a home suffice to
+        // compute how far an entry is from it.
         let near = 1 << self.home_bits;
         let before_run = (1..near)
             .map(|back| free.wrapping_sub(back) & (self.entries().len() - 1))
