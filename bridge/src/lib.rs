@@ -81,7 +81,7 @@ Examples:
     /// Print the script that makes a shell complete lines
     ///
     /// In ~/.bashrc, or in ~/.zshrc after compinit: source <(bridge completions bash). In
-    /// ~/.config/fish/config.fish: bridge completions fish | source.
+    /// ~/.config/fish/config.fish: bridge completions fish | source. In ~/.config/elvish/rc.elv: eval (bridge completions elvish | slurp).
     Completions(Completions),
     /// Print the man page, or write all man pages to a directory
     ///

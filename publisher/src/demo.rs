@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use cli::{CliError, Group, Shutdown, service, start_error};
 use common::{Error, UntypedPublisher};
+use nix::libc::SIGKILL;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, set_parent_process_death_signal, waitid,
 };
@@ -24,7 +25,7 @@ mod view;
 
 /// Maximum time for the subscriber to end after its table was closed, and again after SIGTERM.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Interval at which the subscriber tries to remove a dead parent's table during [`EXIT_TIMEOUT`].
+/// Interval at which the subscriber checks whether the table is removed, during [`EXIT_TIMEOUT`].
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Arguments of `demo`.
@@ -144,14 +145,18 @@ fn start_subscriber(
 
 /// Waits for the subscriber to end because its table was closed, then terminates it.
 fn end(mut subscriber: Child, ended: &Receiver<()>) -> Result<(), CliError> {
-    if ended.recv_timeout(EXIT_TIMEOUT).is_err() {
+    let hangs = ended.recv_timeout(EXIT_TIMEOUT).is_err();
+    if hangs {
         Group::OfThisProgram.terminate(Pid::from_child(&subscriber), EXIT_TIMEOUT);
     }
-    let status = subscriber.wait();
-    let status = status
-        .map_err(|error| CliError::new(1, format!("cannot wait for the subscriber: {error}")))?;
+    // The kernel has reaped the process if this program was started with SIGCHLD ignored.
+    let status = subscriber.wait().unwrap_or_default();
     match (status.code(), status.signal()) {
         (Some(0), _) => Ok(()),
+        (None, Some(SIGKILL)) if hangs => {
+            let message = "the subscriber did not end after SIGTERM, and was killed";
+            Err(CliError::new(1, message))
+        }
         (Some(code), _) => {
             let code = u8::try_from(code).unwrap_or(1);
             Err(CliError::new(code, format!("the subscriber ended with exit code {code}")))

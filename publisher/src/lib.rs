@@ -86,7 +86,7 @@ enum Command {
     ///
     /// The shell runs this program at each Tab, so it completes the names of existing tables. In
     /// ~/.bashrc, or in ~/.zshrc after compinit: source <(publisher completions bash). In
-    /// ~/.config/fish/config.fish: publisher completions fish | source.
+    /// ~/.config/fish/config.fish: publisher completions fish | source. In ~/.config/elvish/rc.elv: eval (publisher completions elvish | slurp).
     Completions(Completions),
     /// Print the man page, or write all man pages to a directory
     ///

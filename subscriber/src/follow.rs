@@ -52,8 +52,8 @@ impl Follower {
         &self.table
     }
 
-    /// Reports a missing publisher or an ended input, and requests the table's descriptor, which
-    /// then becomes readable when there are changes.
+    /// Reports a missing or silent publisher, or an ended input. Also requests the table's
+    /// descriptor, which then becomes readable when there are changes.
     pub fn begin(&mut self) {
         if !self.reported.is_alive() {
             self.report_state();

@@ -134,7 +134,7 @@ Examples:
     ///
     /// The shell runs this program at each Tab, so it completes existing tables, their fields and, for small tables, their keys. In
     /// ~/.bashrc, or in ~/.zshrc after compinit: source <(subscriber completions bash). In ~/.config/fish/config.fish:
-    /// subscriber completions fish | source.
+    /// subscriber completions fish | source. In ~/.config/elvish/rc.elv: eval (subscriber completions elvish | slurp).
     Completions(Completions),
     /// Print the man page, or write all man pages to a directory
     ///

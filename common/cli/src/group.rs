@@ -85,7 +85,8 @@ impl Group {
         let command = command.as_raw_pid();
         let all = all_processes().into_iter().flatten();
         let mut found: Vec<Stat> = all.filter_map(|process| process.ok()?.stat().ok()).collect();
-        // A parent precedes its children.
+        // A parent precedes its children, unless the process ids started again within the same 10 ms.
+        // Such a child is found by the next pass.
         found.sort_unstable_by_key(|stat| (stat.starttime, stat.pid));
         let mut family: BTreeSet<i32> = known.keys().copied().chain([command]).collect();
         found.retain(|stat| {

@@ -153,34 +153,34 @@ fn source(
     requests: Option<Requests>,
     stop: &Shutdown,
 ) -> Result<Option<Box<dyn Source>>, CliError> {
-    let versions = |name: String, of| Versions::new(name, of, input::guard(args));
-    let stream = |stream| -> Result<Box<dyn Source>, CliError> {
+    let versions_of = |name: String, of| Versions::new(name, of, input::guard(args));
+    let lines_of = |stream| -> Result<Box<dyn Source>, CliError> {
         let (schema, format) = (input::declared(args)?, input::format(args)?);
         Ok(Box::new(Stdin::new(stream, schema, format, args.strict)))
     };
     Ok(Some(match (&args.from, requests) {
         (From::File(path), Some(requests)) => {
-            let versions = versions(path.display().to_string(), "the file");
-            let file = File::new(path, input::settings(args)?, requests, stop);
+            let versions = versions_of(path.display().to_string(), "the file");
+            let file = File::new(path, input::settings(args)?, requests, stop)?;
             return Versioned::open(file, versions, stop);
         }
         (From::Stdin, _) if args.snapshot => {
-            let versions = versions("stdin".to_owned(), "the input").with_streaks();
+            let versions = versions_of("stdin".to_owned(), "the input").with_streaks();
             let separator = args.separator.unwrap_or(Separator::Blank);
             let input = StdinVersions::new(separator, input::settings(args)?)?;
             return Versioned::open(input, versions, stop);
         }
         (From::Command, _) => {
             let name = args.command[0].display().to_string();
-            let versions = versions(name, "the output").with_streaks();
+            let versions = versions_of(name, "the output").with_streaks();
             let every = args.every.unwrap_or(COMMAND_INTERVAL);
             let timeout = args.timeout.unwrap_or(COMMAND_TIMEOUT);
             let settings = input::settings(args)?;
             let output = CommandOutput::new(&args.command, every, timeout, settings)?;
             return Versioned::open(output, versions, stop);
         }
-        (From::Stdin, _) => stream(Stream::stdin()?)?,
-        (From::Fifo(path), _) => stream(Stream::fifo(path)?)?,
+        (From::Stdin, _) => lines_of(Stream::stdin()?)?,
+        (From::Fifo(path), _) => lines_of(Stream::fifo(path)?)?,
         (From::Routes, _) => Box::new(Follow::<Routes>::new(args.receive_buffer)?),
         (From::Neighbors, _) => Box::new(Follow::<Neighbors>::new(args.receive_buffer)?),
         _ => Box::new(Processes::new(args.every.unwrap_or(PROCESSES_INTERVAL))?),

@@ -54,13 +54,13 @@ impl CommandOutput {
             own_variables: cli::variables_of::<crate::Args>("serve"),
             cancel: Shutdown::by_request()?,
         });
-        Ok(Self { runner, every, due: Instant::now(), worker: Worker::new() })
+        Ok(Self { runner, every, due: Instant::now(), worker: Worker::new()? })
     }
 }
 
 impl Input for CommandOutput {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        self.worker.descriptor().into_iter().collect()
+        vec![self.worker.descriptor()]
     }
 
     fn due(&self) -> Option<Instant> {
@@ -95,7 +95,7 @@ impl Drop for CommandOutput {
 struct Runner {
     words: Vec<OsString>,
     timeout: Duration,
-    /// For the output.
+    /// How to parse the output.
     settings: Settings,
     /// Environment variables that set flags of this program.
     own_variables: Vec<String>,
@@ -165,9 +165,14 @@ impl Runner {
             let mut are_ready = events.iter().map(|events| !events.is_empty());
             let was_exited = has_exited;
             has_exited |= are_ready.next().unwrap_or(false);
+            let mut has_read = false;
             let open = outputs.iter_mut().filter(|output| output.pipe.is_some());
-            let ready = open.zip(are_ready).filter(|(_, is_ready)| *is_ready);
-            let has_read = ready.map(|(output, _)| output.read()).count() > 0;
+            for (output, is_ready) in open.zip(are_ready) {
+                if is_ready {
+                    output.read();
+                    has_read = true;
+                }
+            }
             let [stdout, stderr] = outputs;
             let before_end = stderr.bytes.len().saturating_sub(STDERR_BYTES);
             stderr.bytes.drain(..before_end);

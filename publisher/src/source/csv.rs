@@ -77,8 +77,9 @@ impl Decoder {
         self.dialect
     }
 
-    /// Returns the next record and advances `input`, as
-    /// [`LineParser::next`](super::change::LineParser).
+    /// Returns the next record and advances `input` past it. Returns `None` if `input` does not
+    /// contain a complete record; the next call needs the rest of `input` with more bytes after it.
+    /// If `is_end`, no more bytes follow.
     pub fn next<'i>(&mut self, input: &mut &'i [u8], is_end: bool) -> Option<Record<'i>> {
         if !self.skip_to_record(input, is_end) {
             return None;

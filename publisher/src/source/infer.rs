@@ -38,7 +38,7 @@ pub struct Column {
     candidates: Vec<Kind>,
     widest: usize,
     /// Number of values so far.
-    pub seen: u64,
+    seen: u64,
     /// True if the column can be numeric: always in CSV, and in JSON if it contains a number.
     has_number: bool,
 }
@@ -81,6 +81,13 @@ impl Column {
                 self.see_nothing();
                 Ok(())
             }
+        }
+    }
+
+    /// Adds a missing value if the column has no value in some of the first `rows` rows.
+    pub fn fill_up(&mut self, rows: u64) {
+        if self.seen < rows {
+            self.see_nothing();
         }
     }
 

@@ -333,7 +333,7 @@ fn infer(
         Ok(())
     })?;
     // A field that is missing in a row is null there.
-    columns.values_mut().filter(|column| column.seen < rows).for_each(Column::see_nothing);
+    columns.values_mut().for_each(|column| column.fill_up(rows));
     let (names, columns): (Vec<String>, Vec<Column>) = columns.into_iter().unzip();
     let Some(first) = names.first() else {
         let reason = "it has no row to infer the fields from: declare them with --fields";

@@ -39,7 +39,7 @@ pub(crate) use versions::{Guard, Versioned, Versions};
 
 /// A source of rows for a table.
 pub trait Source {
-    /// Returns the schema of the rows that are published first.
+    /// Returns the schema of the rows that are published next.
     fn schema(&self) -> &Schema;
 
     /// Returns descriptors, one of which becomes readable when input is available.

@@ -30,7 +30,7 @@ impl StdinVersions {
             input: Stream::stdin()?,
             splitter: Splitter::new(separator, MAX_OUTPUT),
             settings: Arc::new(settings),
-            worker: Worker::new(),
+            worker: Worker::new()?,
             has_ended: false,
         })
     }
@@ -38,8 +38,8 @@ impl StdinVersions {
 
 impl Input for StdinVersions {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let input = (!self.has_ended).then(|| self.input.as_fd());
-        self.worker.descriptor().or(input).into_iter().collect()
+        let input = (!self.has_ended && !self.worker.is_busy()).then(|| self.input.as_fd());
+        input.into_iter().chain([self.worker.descriptor()]).collect()
     }
 
     fn due(&self) -> Option<Instant> {
@@ -103,7 +103,7 @@ impl Splitter {
             let separator = match self.find() {
                 Some(separator) => separator,
                 None if length > self.max_bytes && !is_end => {
-                    // An empty line is found by the two bytes before its end.
+                    // `find` recognizes an empty line by the two bytes before its end: `\n` or `\n\r`.
                     self.buffer.drain(..length - 2);
                     self.searched = 2;
                     let is_known = std::mem::replace(&mut self.is_skipping, true);

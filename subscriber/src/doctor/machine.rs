@@ -172,21 +172,21 @@ fn huge_option(mounts: &str) -> Option<&str> {
     option.filter(|option| *option != "never")
 }
 
-/// Returns a problem if `limit` is less than the first bound, and a warning if it is less than the
-/// second one.
+/// Returns a problem if less than the first bound is `available`, and a warning if less than the
+/// second one is. RLIM_INFINITY stands for no limit.
 fn graded(
     check: &str,
     found: String,
-    limit: u64,
+    available: u64,
     bounds: [u64; 2],
     reasons: [&str; 2],
     advice: &str,
 ) -> Report {
     let [problem, warning] = reasons.map(|reason| format!("{found}: {reason}"));
-    match limit {
+    match available {
         RLIM_INFINITY => Report::ok(check, "no limit"),
-        _ if limit < bounds[0] => Report::problem(check, problem, advice),
-        _ if limit < bounds[1] => Report::warning(check, warning, advice),
+        _ if available < bounds[0] => Report::problem(check, problem, advice),
+        _ if available < bounds[1] => Report::warning(check, warning, advice),
         _ => Report::ok(check, found),
     }
 }

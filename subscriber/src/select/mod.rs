@@ -167,11 +167,11 @@ impl View {
             if !Arc::ptr_eq(row.schema(), schema) {
                 return;
             }
-            let (keys, matches) = (self.keys.of_row(row), self.filter.matches(row));
-            if matches && (self.keys.is_empty() || !keys.is_empty()) {
+            let (indices, matches) = (self.keys.of_row(row), self.filter.matches(row));
+            if matches && (self.keys.is_empty() || !indices.is_empty()) {
                 bytes.extend_from_slice(row.bytes());
             }
-            keys.into_iter().for_each(|key| found[key] = found[key].max(Some(matches)));
+            indices.into_iter().for_each(|key| found[key] = found[key].max(Some(matches)));
         };
         if self.keys.are_whole() {
             let keys: Vec<&[u8]> = self.keys.iter().map(|(key, _)| key).collect();

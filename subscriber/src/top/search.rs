@@ -54,7 +54,10 @@ impl Search {
                 let values = projection.show(row).values();
                 projection.fields().zip(values).any(|(field, (_, value))| {
                     let cell = cell_with_unit(field, &value);
-                    cell.contains(text) || *ignores_case && cell.to_lowercase().contains(text)
+                    // Most cells have no capital letters, and need no copy then.
+                    let has_capitals = || cell.chars().any(char::is_uppercase);
+                    cell.contains(text)
+                        || *ignores_case && has_capitals() && cell.to_lowercase().contains(text)
                 })
             }
         }

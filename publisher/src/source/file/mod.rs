@@ -56,7 +56,12 @@ pub struct File {
 }
 
 impl File {
-    pub fn new(path: &Path, settings: Settings, requests: Requests, stop: &Shutdown) -> Self {
+    pub fn new(
+        path: &Path,
+        settings: Settings,
+        requests: Requests,
+        stop: &Shutdown,
+    ) -> Result<Self, CliError> {
         let patience = match settings.format {
             Format::Csv(_) | Format::Json => PATIENCE,
             Format::Jsonl => PATIENCE_JSONL,
@@ -64,10 +69,10 @@ impl File {
         let now = Instant::now();
         let mut schedule = ReadSchedule::new(patience);
         schedule.force(now);
-        Self {
+        Ok(Self {
             path: path.into(),
             settings: Arc::new(settings),
-            worker: Worker::new(),
+            worker: Worker::new()?,
             watch: Watch::new(path),
             requests,
             stop: stop.clone(),
@@ -78,7 +83,7 @@ impl File {
             reloads_begun: 0,
             reloads_done: 0,
             is_unwatched: false,
-        }
+        })
     }
 
     /// Handles requests to read the file. Checks it if there are inotify events or the check is due.
@@ -178,9 +183,9 @@ impl File {
 
 impl Input for File {
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        let requests = Some(self.requests.descriptor());
-        let all = [requests, self.worker.descriptor(), self.watch.descriptor()];
-        all.into_iter().flatten().collect()
+        let mut descriptors = vec![self.worker.descriptor(), self.requests.descriptor()];
+        descriptors.extend(self.watch.descriptor());
+        descriptors
     }
 
     fn due(&self) -> Option<Instant> {

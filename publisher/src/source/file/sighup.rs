@@ -84,7 +84,7 @@ impl Requests {
         }
     }
 
-    /// Takes a request. Returns false if there is none. Call it as [`Hangups::take`].
+    /// Returns true if the file is to be read again. Call it as often as [`Hangups::take`].
     pub fn take(&mut self, stop: &Shutdown) -> bool {
         match self {
             Self::Signals(hangups) => hangups.take(stop),

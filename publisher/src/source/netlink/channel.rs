@@ -43,14 +43,15 @@ pub enum Received {
 }
 
 impl Channel {
-    /// Opens a socket with this receive buffer, or the largest possible one, and joins `groups`.
+    /// Opens a socket with a receive buffer of this size, in bytes, or the largest possible one. Joins
+    /// `groups`.
     pub fn open(groups: &[u32], receive_buffer: usize) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.set_non_blocking(true)?;
         if setsockopt(&socket, sockopt::RcvBufForce, &receive_buffer).is_err() {
             setsockopt(&socket, sockopt::RcvBuf, &receive_buffer)?;
         }
-        // Without strict checking the kernel sends more than requested: it is filtered out here.
+        // Without strict checking the kernel sends more than requested. The surplus is filtered out.
         let _older_kernel = socket.set_netlink_get_strict_chk(true);
         let port = socket.bind_auto()?.port_number();
         for group in groups {
