@@ -120,10 +120,11 @@ pub struct KeyIndex {
     words: AlignedWords,
     /// Right shift from a hash to its first entry.
     shift: u32,
-    /// Mask of the bits of an entry that hold its slot plus one. The other bits hold part of the
-    /// key's hash, of which the highest are the low bits of its first position.
+    /// Mask of the bits of an entry that hold its slot plus one. The other bits are part of the
+    /// key's hash. The highest `home_bits` of them are the low bits of the key's first position.
     slots: u32,
-    /// Number of these low bits.
+    /// Number of bits of an entry that repeat its first position: at most half of those of the hash,
+    /// because the others tell keys with the same first position apart.
     home_bits: u32,
     len: usize,
 }
@@ -154,7 +155,7 @@ impl KeyIndex {
             words: AlignedWords::try_zeroed(size / 2)?,
             shift: 64 - size.trailing_zeros(),
             slots,
-            home_bits: HOME_BITS.min(size.trailing_zeros()).min(slots.leading_zeros()),
+            home_bits: HOME_BITS.min(size.trailing_zeros()).min(slots.leading_zeros() / 2),
             len: 0,
         })
     }

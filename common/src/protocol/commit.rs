@@ -8,6 +8,7 @@ use crate::protocol::layout::{BLOCK_ROWS, FANOUT, Geometry, NEVER, Tag, header};
 use crate::protocol::sync::{AtomicU64, Ordering, Point, applies, fence, ordering, store};
 use crate::protocol::words::{read_only, store_words};
 
+/// One row of a transaction.
 #[derive(Clone, Copy)]
 pub struct Write<'r> {
     pub slot: usize,

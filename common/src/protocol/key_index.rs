@@ -60,8 +60,8 @@ pub fn publish_generation(words: &[AtomicU64], generation: u64) {
     store(&words[header::INDEX_GENERATION], generation, release);
 }
 
-/// Returns true if the last commit of `region` is `removed`, which was loaded before, or a later one,
-/// as a publisher ensures.
+/// Returns true if `region` has committed version `removed`, which the caller has loaded from an
+/// index. A publisher stores `removed` only after that commit.
 pub fn is_committed(removed: u64, region: &[ReadOnlyWord]) -> bool {
     // Partner: the fence after the commit, which precedes the store of `removed`.
     let _later_commit: Overwritten = overwritten();

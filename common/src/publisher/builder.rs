@@ -162,7 +162,7 @@ pub trait PublishedRows: Describe {}
 
 impl<S: Describe> PublishedRows for S {}
 
-/// Private, so that no other type implements it.
+/// Not exported, so that no other type can implement it.
 pub trait Describe {
     /// The publisher of such rows.
     type Publisher;

@@ -282,8 +282,7 @@ impl UntypedPublisher {
     }
 
     fn new(name: OwnedName, table: PublishedTable, notifier: Notifier) -> Self {
-        let (next_maintenance_ns, timer, commit_timer) = (0, None, None);
-        Self { name, table, notifier, next_maintenance_ns, timer, commit_timer }
+        Self { name, table, notifier, next_maintenance_ns: 0, timer: None, commit_timer: None }
     }
 
     /// Returns the table's name.
@@ -817,8 +816,9 @@ impl<'p, R: StagedRow + ?Sized> Transaction<'p, R> {
     /// Adds a row.
     ///
     /// # Errors
-    /// [`Error::KeyExists`], [`Error::TableFull`], [`Error::Limit`] if there is not enough memory to
-    /// stage the row, and [`Error::WrongLength`] for bytes.
+    /// [`Error::KeyExists`], [`Error::TableFull`], and [`Error::Limit`] if there is not enough memory
+    /// to stage the row. For rows given as bytes, also [`Error::WrongLength`] if the length is not that
+    /// of a row.
     #[inline]
     pub fn insert(&mut self, row: &R) -> Result<()> {
         self.publisher.table.insert(row.as_bytes())
@@ -957,7 +957,7 @@ impl UntypedTransaction<'_> {
         self.publisher.table.delete(key)
     }
 
-    /// Replaces the content of the table, as for a [typed transaction](Transaction::replace_with).
+    /// Replaces the content of the table as [`Transaction::replace_with`] of a typed transaction does.
     ///
     /// # Errors
     /// [`Error::TableFull`], [`Error::WrongLength`], and [`Error::Limit`] as
@@ -1051,7 +1051,30 @@ impl std::fmt::Debug for UntypedPublisher {
 
 #[cfg(test)]
 mod tests {
+    use crate::protocol::layout::header;
     use crate::{Result, Schema, UntypedPublisher};
+
+    #[test]
+    fn damaged_registry_id_is_restored_by_maintenance_and_not_copied_to_a_successor() -> Result<()>
+    {
+        let name = format!("unit-registry-id-{}", std::process::id());
+        let mut publisher =
+            UntypedPublisher::builder(&name, Schema::parse("id:u64", None)?).open()?;
+        let stored =
+            |publisher: &UntypedPublisher| publisher.table.region().word(header::REGISTRY_ID);
+        let damage = |publisher: &UntypedPublisher, id| {
+            publisher.table.region().set(header::REGISTRY_ID, id)
+        };
+        let id = stored(&publisher);
+        damage(&publisher, id ^ 7);
+        publisher.maintain()?;
+        assert_eq!(stored(&publisher), id);
+        damage(&publisher, id ^ 7);
+        let schema = (**publisher.schema()).clone();
+        publisher.reshape(schema, 10, [[7; 8]])?;
+        assert_eq!(stored(&publisher), id);
+        publisher.close()
+    }
 
     #[test]
     fn changes_are_counted_as_creates_updates_and_deletes() -> Result<()> {

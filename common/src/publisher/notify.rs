@@ -196,8 +196,8 @@ impl Notifier {
     }
 }
 
-/// Wakes all subscribers that are parked at a registry that is no longer used and has no name, if
-/// there is one, within a fresh budget, and removes their queues.
+/// Wakes all subscribers that are parked at a registry that is no longer used and has no name, within
+/// a fresh budget, and removes their queues. Does nothing for `None`.
 pub(super) fn wake_stale(registry: Option<Registry>, version: u64) {
     let Some(mut registry) = registry else {
         return;

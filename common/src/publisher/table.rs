@@ -342,22 +342,22 @@ impl PublishedTable {
         Ok(version)
     }
 
-    /// Ends the committed transaction: updates the index and the counts.
+    /// Ends the committed transaction: updates the index and the statistics.
     pub fn finish(&mut self) {
-        let (index, counts) = (&mut self.index, &mut self.statistics);
+        let (index, statistics) = (&mut self.index, &mut self.statistics);
         for change in self.staged.slots.iter() {
             let slot = change.slot as usize;
             let live = change.row != NONE;
             let updated = change.is_update();
-            counts.updates += u64::from(updated);
-            counts.creates += u64::from(live && !updated);
-            counts.deletes += u64::from(change.committed && !updated);
+            statistics.updates += u64::from(updated);
+            statistics.creates += u64::from(live && !updated);
+            statistics.deletes += u64::from(change.committed && !updated);
             index.unstage(slot, change.is_effective().then_some(live));
             if !live {
                 index.free(slot);
             }
         }
-        counts.commits += 1;
+        statistics.commits += 1;
         self.staged.clear();
     }
 
@@ -465,7 +465,7 @@ impl PublishedTable {
         take_name(&self.region, &self.key_index, old, &self.name)
     }
 
-    /// Gives `new` the table's name, and replaces the table with it. Keeps the counts. Returns what
+    /// Gives `new` the table's name, and replaces the table with it. Keeps the statistics. Returns what
     /// [`move_to`](Self::move_to) returns. Changes nothing if it fails.
     pub fn replace(&mut self, new: Self) -> Result<(PublisherRegion, PublishedIndex)> {
         new.take_name(Some(&self.region))?;
@@ -651,7 +651,8 @@ impl StagedSlot {
     }
 }
 
-/// A row to stage: a value of a [`Row`] type, or bytes.
+/// A row to stage: a value of a [`Row`] type, or bytes. Not exported, so that no other type can
+/// implement it.
 pub trait StagedRow {
     fn as_bytes(&self) -> &[u8];
 }
@@ -674,7 +675,9 @@ impl StagedRow for [u8] {
 #[derive(Default)]
 struct StagedChanges {
     slots: Scratch<StagedSlot>,
+    /// The words of the staged rows.
     words: Scratch<u64>,
+    /// Number of rows in `words`.
     rows: u32,
     /// Highest changed slot plus one.
     end: usize,
@@ -810,6 +813,7 @@ struct SlotKeys {
     /// Number of words per slot in `words`.
     stride: usize,
     key_size: usize,
+    /// Result of [`Schema::key_word`].
     key_word: Option<usize>,
 }
 
@@ -1035,6 +1039,7 @@ impl RowIndex {
         })
     }
 
+    /// Returns true if one of the first `capacity` slots is free.
     fn has_slot(&self, capacity: usize) -> bool {
         !self.free.is_empty() || self.used < capacity
     }

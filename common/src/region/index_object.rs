@@ -138,9 +138,6 @@ impl ReaderIndex {
         if words[at::REGION_ID] != region.id() || words[at::GENERATION] != generation {
             return Err(corrupt("it belongs to another region or generation"));
         }
-        if !is_committed(words[at::REMOVED], region.words()) {
-            return Err(corrupt("it contains a deletion that was not committed"));
-        }
         let geometry = IndexGeometry::from_words(words[at::ENTRIES], words[at::SLOT_MASK])
             .ok_or_else(|| corrupt("its geometry is beyond the limits"))?;
         let status = status(&object, &file)?;
@@ -151,7 +148,14 @@ impl ReaderIndex {
         let mapping = Mapping::read_only(&file, geometry.words())
             .map_err(|error| failure(&object, "map", error))?;
         let hasher = KeyHasher::with_seed(words[at::SEED]);
-        Ok(Some(Self { mapping, geometry, hasher }))
+        let index = Self { mapping, geometry, hasher };
+        // The word of the copied header saves a page fault. It may have changed while it was copied.
+        if !is_committed(words[at::REMOVED], region.words())
+            && !index.index().is_committed(region.words())
+        {
+            return Err(corrupt("it contains a deletion that was not committed"));
+        }
+        Ok(Some(index))
     }
 
     #[inline]

@@ -204,6 +204,7 @@ pub fn exists(object: &str) -> bool {
     lstat(path(object).as_str()).is_ok()
 }
 
+/// Removes a name, if it exists.
 pub fn remove(object: &str) -> Result<()> {
     match shm_unlink(object) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),

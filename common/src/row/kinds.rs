@@ -113,21 +113,6 @@ impl fmt::Display for Bool {
     }
 }
 
-/// Implements `Debug` with the text form.
-macro_rules! debug_as_display {
-    ($($newtype:ty),+) => {
-        $(
-            impl fmt::Debug for $newtype {
-                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    fmt::Display::fmt(self, f)
-                }
-            }
-        )+
-    };
-}
-
-debug_as_display!(Bool, Ipv4, Ipv6, IpNet, Mac, Timestamp);
-
 /// Parses `true`, `false`, `1` or `0`.
 impl FromStr for Bool {
     type Err = Error;
@@ -189,3 +174,18 @@ const _: () = {
     check::<Mac>();
     check::<Timestamp>();
 };
+
+/// Implements `Debug` as the text form.
+macro_rules! debug_as_display {
+    ($($newtype:ty),+) => {
+        $(
+            impl fmt::Debug for $newtype {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    fmt::Display::fmt(self, f)
+                }
+            }
+        )+
+    };
+}
+
+debug_as_display!(Bool, Ipv4, Ipv6, IpNet, Mac, Timestamp);

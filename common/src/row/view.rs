@@ -139,7 +139,7 @@ impl<'a> KeyRef<'a> {
     }
 }
 
-/// Checks the length of a row or a key, which is `what`.
+/// Checks the length of a row or a key. `what` names it in the error.
 #[inline]
 pub(crate) fn check_length(
     table: &str,

@@ -34,7 +34,7 @@ pub trait AnySubscriber: View {}
 impl<R: Row> AnySubscriber for Subscriber<R> {}
 impl AnySubscriber for UntypedSubscriber {}
 
-/// The rows of a subscriber, typed or untyped. Private, so that no other type implements it.
+/// The rows of a subscriber, typed or untyped. Not exported, so that no other type can implement it.
 pub trait View: AsFd {
     /// Changes borrowed from the local copy.
     type Changes<'s>

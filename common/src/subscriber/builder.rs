@@ -167,12 +167,12 @@ pub trait Open: Attach {}
 
 impl<T: Attach> Open for T {}
 
-/// Private, so that no other type implements it.
+/// Not exported, so that no other type can implement it.
 pub trait Attach: Sized {
     fn attach(options: &OpenOptions<Self>) -> Result<Self>;
 }
 
-/// Private, so that no other type implements it.
+/// Not exported, so that no other type can implement it.
 pub trait Untyped {}
 
 impl Untyped for UntypedSubscriber {}

@@ -58,9 +58,12 @@ impl AsFd for Interrupter {
     }
 }
 
+/// Events that ended a sleep.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Woken {
+    /// The publisher sent a wake-up.
     pub(super) by_publisher: bool,
+    /// The publisher's process has ended.
     pub(super) by_death: bool,
 }
 
@@ -69,10 +72,8 @@ pub(super) struct EventSet {
     /// Name of the table's region in error messages.
     object: String,
     epoll: Epoll,
-    /// Makes the descriptor readable at the next re-check. Created at the first use, like the next one:
-    /// a reader that only looks up keys needs neither.
-    timer: OnceLock<TimerFd>,
-    /// Makes the descriptor readable at once.
+    timer: TimerFd,
+    /// Makes the descriptor readable at once. The first call of [`fire`](Self::fire) creates it.
     ready: OnceLock<EventFd>,
     publisher: Option<OwnedFd>,
 }
@@ -81,8 +82,12 @@ impl EventSet {
     pub(super) fn new(object: &str) -> Result<Self> {
         let failed = |errno| failure(object, "create the descriptor of", errno);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
-        let (timer, ready) = Default::default();
-        Ok(Self { object: object.to_owned(), epoll, timer, ready, publisher: None })
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(failed)?;
+        let ready = OnceLock::new();
+        let events = Self { object: object.to_owned(), epoll, timer, ready, publisher: None };
+        events.add(&events.timer, TIMER, EpollFlags::empty())?;
+        Ok(events)
     }
 
     /// Adds the descriptor of a wake receiver. `keeps` is true for a pipe: the subscriber leaves
@@ -104,6 +109,7 @@ impl EventSet {
         let _closing_removes_it = self.epoll.delete(receiver);
     }
 
+    /// Adds an interrupter.
     pub(super) fn add_interrupter(&self, interrupter: &Interrupter) -> Result<()> {
         self.add(interrupter, INTERRUPTER, EpollFlags::empty())
     }
@@ -130,6 +136,7 @@ impl EventSet {
         Ok(self.publisher.is_some())
     }
 
+    /// Ends the watch of a publisher.
     pub(super) fn forget_publisher(&mut self) {
         if let Some(publisher) = self.publisher.take() {
             self.remove_receiver(publisher);
@@ -144,12 +151,9 @@ impl EventSet {
             let _fired = ready.read();
         }
         let time = TimeSpec::from_duration(time.max(Duration::from_nanos(1)));
-        self.created(&self.timer, TIMER, || {
-            let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
-            TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)
-        })?
-        .set(Expiration::OneShot(time), TimerSetTimeFlags::empty())
-        .map_err(|errno| failure(&self.object, "set the re-check timer of", errno))
+        self.timer
+            .set(Expiration::OneShot(time), TimerSetTimeFlags::empty())
+            .map_err(|errno| failure(&self.object, "set the re-check timer of", errno))
     }
 
     /// Makes the descriptor readable now, and triggers another edge if it is readable already. If
@@ -157,11 +161,7 @@ impl EventSet {
     ///
     /// A timer of 1 ns would do the same, but takes 24 µs in a virtual machine.
     pub(super) fn fire(&self) {
-        let create = || {
-            let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-            EventFd::from_value_and_flags(0, flags)
-        };
-        let fired = self.created(&self.ready, READY, create).and_then(|ready| {
+        let fired = self.ready().and_then(|ready| {
             ready.write(1).map_err(|errno| failure(&self.object, "wake the descriptor of", errno))
         });
         if let Err(error) = fired {
@@ -169,22 +169,19 @@ impl EventSet {
         }
     }
 
-    /// Returns the descriptor in `cell`. The first call creates it and adds it to the set.
-    fn created<'c, T: AsFd>(
-        &self,
-        cell: &'c OnceLock<T>,
-        event: u64,
-        create: impl FnOnce() -> nix::Result<T>,
-    ) -> Result<&'c T> {
-        if let Some(descriptor) = cell.get() {
-            return Ok(descriptor);
+    fn ready(&self) -> Result<&EventFd> {
+        if let Some(ready) = self.ready.get() {
+            return Ok(ready);
         }
-        let descriptor =
-            create().map_err(|errno| failure(&self.object, "create the descriptor of", errno))?;
-        self.add(&descriptor, event, EpollFlags::empty())?;
-        // If another thread was faster, its descriptor stays, and this one leaves the set when it is
-        // closed.
-        Ok(cell.get_or_init(|| descriptor))
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let ready = EventFd::from_value_and_flags(0, flags)
+            .map_err(|errno| failure(&self.object, "create the descriptor of", errno))?;
+        let mut added = Ok(());
+        let ready = self.ready.get_or_init(|| {
+            added = self.add(&ready, READY, EpollFlags::empty());
+            ready
+        });
+        added.map(|()| ready)
     }
 
     /// Sleeps until any descriptor is readable, a signal arrives, or `time` (rounded up to ms) has

@@ -13,6 +13,7 @@ use crate::protocol::layout::MAX_SLOTS;
 use crate::protocol::layout::registry::PATH_BYTES;
 use crate::region::object::{failure, own_user, queue_name};
 
+/// The rules for the path of a receiver.
 #[derive(Debug)]
 pub struct Place {
     /// The receiver, in messages.

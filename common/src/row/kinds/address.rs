@@ -71,8 +71,7 @@ pub struct IpNet {
     address: [u8; 16],
 }
 
-/// Implements `Display` and `FromStr` with the text form of the given type of `std` or
-/// `ipnet`.
+/// Implements `Display` and `FromStr` with the text form of the given type of `std` or `ipnet`.
 macro_rules! like {
     ($newtype:ident, $standard:ty) => {
         impl fmt::Display for $newtype {

@@ -205,18 +205,21 @@ pub(crate) fn check_text(kind: Kind, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// Reads 1 to 8 bytes as an unsigned number.
 fn word(bytes: &[u8]) -> u64 {
     let mut word = [0; 8];
     word[..bytes.len()].copy_from_slice(bytes);
     u64::from_le_bytes(word)
 }
 
+/// Reads 1 to 8 bytes as a signed number.
 fn signed_word(bytes: &[u8]) -> i64 {
     let unused = 64 - 8 * bytes.len();
     // The right shift extends the sign.
     (word(bytes) << unused).cast_signed() >> unused
 }
 
+/// Returns true if the text is the name of a float that is not finite.
 fn is_float_name(text: &str) -> bool {
     matches!(text, "NaN" | "Infinity" | "-Infinity")
 }
