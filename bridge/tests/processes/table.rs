@@ -203,15 +203,19 @@ impl Checker {
         let (flag, name) = (Arc::clone(&is_ending), table.name().to_owned());
         let thread = std::thread::spawn(move || {
             let (mut newest, mut versions) = (0, 0);
-            while !flag.load(Ordering::Relaxed) {
+            loop {
+                // One more read follows, which sees what the test has seen before it set the flag.
+                let is_last = flag.load(Ordering::Acquire);
                 if let Some(counter) = counter_of(&name) {
                     assert!(counter >= newest, "{counter} after {newest}");
                     versions += u64::from(counter > newest);
                     newest = counter;
                 }
+                if is_last {
+                    return (newest, versions);
+                }
                 std::thread::yield_now();
             }
-            (newest, versions)
         });
         Self { is_ending, thread: Some(thread) }
     }
@@ -221,7 +225,7 @@ impl Checker {
     /// # Panics
     /// If a version was wrong.
     pub fn finish(mut self) -> (u64, u64) {
-        self.is_ending.store(true, Ordering::Relaxed);
+        self.is_ending.store(true, Ordering::Release);
         self.thread.take().expect("it runs").join().expect("each version is right")
     }
 }
