@@ -112,8 +112,7 @@ impl<R: Row> Publisher<R> {
 
     /// Begins a transaction. The mutable borrow prevents a second one.
     pub fn begin(&mut self) -> Transaction<'_, R> {
-        self.inner.table.roll_back();
-        Transaction::new(&mut self.inner)
+        self.inner.begin_over()
     }
 
     /// Returns the publisher without its row type.
@@ -354,6 +353,10 @@ impl UntypedPublisher {
     /// Begins a transaction. The mutable borrow prevents a second one. Rolls back a transaction
     /// that was forgotten ([`std::mem::forget`]).
     pub fn begin(&mut self) -> UntypedTransaction<'_> {
+        self.begin_over()
+    }
+
+    fn begin_over<R: StagedRow + ?Sized>(&mut self) -> Transaction<'_, R> {
         self.table.roll_back();
         Transaction::new(self)
     }

@@ -465,8 +465,8 @@ impl PublishedTable {
         take_name(&self.region, &self.key_index, old, &self.name)
     }
 
-    /// Gives `new` the table's name, and replaces the table with it. Keeps the statistics. Returns what
-    /// [`move_to`](Self::move_to) returns. Changes nothing if it fails.
+    /// Gives `new` the table's name, and replaces the table with it. Keeps the statistics. Returns
+    /// what [`move_to`](Self::move_to) returns. Changes nothing if it fails.
     pub fn replace(&mut self, new: Self) -> Result<(PublisherRegion, PublishedIndex)> {
         new.take_name(Some(&self.region))?;
         let (statistics, growth_limit) = (self.statistics, self.growth_limit);

@@ -173,7 +173,7 @@ fn huge_option(mounts: &str) -> Option<&str> {
 }
 
 /// Returns a problem if less than the first bound is `available`, and a warning if less than the
-/// second one is. RLIM_INFINITY stands for no limit.
+/// second one is. RLIM_INFINITY means that there is no limit.
 fn graded(
     check: &str,
     found: String,
