@@ -1,7 +1,7 @@
 //! Programs that failed once, as they were printed.
 
 use tests::full_or;
-use tests::model::operation::After::Continue;
+use tests::model::operation::After::{Continue, Kill};
 use tests::model::operation::Call::{Fill, Upsert};
 use tests::model::operation::End::{Commit, Forget};
 use tests::model::operation::Inner;
@@ -9,7 +9,7 @@ use tests::model::operation::Object::{Lock, Region};
 use tests::model::operation::Operation::{
     Interrupted, Maintain, Open, Raced, Reshape, Second, Transaction, Unlink,
 };
-use tests::model::shape::Shape::{Id, Pair};
+use tests::model::shape::Shape::{Id, Nine, Pair};
 
 use crate::generate::Place;
 use crate::seat::can_step;
@@ -95,4 +95,25 @@ fn publisher_opens_after_lock_and_region_were_unlinked() {
             Second,
         ],
     );
+}
+
+/// Both tables have the same schema and rows, so readers cannot tell which one is published.
+#[test]
+fn killed_reshape_to_another_capacity_leaves_one_of_both_tables() {
+    if !can_step() {
+        return;
+    }
+    let confined = confined();
+    // Before the first instruction, somewhere in the middle, and after the last one.
+    for at in [0, 50_000, 100_000, 1_000_000] {
+        replay(
+            Place::Traced,
+            confined.is_some(),
+            &[
+                Open { shape: Nine, capacity: 1, max_capacity: None, typed: false },
+                Interrupted(at, Kill, Inner::new(Reshape(Nine, 64, None))),
+                Open { shape: Pair, capacity: 17, max_capacity: Some(255), typed: false },
+            ],
+        );
+    }
 }

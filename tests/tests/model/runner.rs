@@ -338,15 +338,15 @@ impl Runner {
         }
         let last = self.history.last();
         let seen = seen.iter().flatten().last();
-        let committed = seen
-            .filter(|seen| self.history.is_at(last, seen) && !self.history.is_at(last - 1, seen));
-        match committed {
-            Some(seen) => self.history.confirm(seen.version),
-            None => self.history.withdraw(),
+        let seen = seen.filter(|seen| self.history.is_at(last, seen));
+        // Both tables may have the same schema and rows.
+        let fits_both = seen.is_some_and(|seen| self.history.is_at(last - 1, seen));
+        match seen {
+            Some(seen) if !fits_both => self.history.confirm(seen.version),
+            _ => self.history.withdraw(),
         }
-        if let (Operation::Transaction(..), Ok(left)) =
-            (operation, inspect(self.table.name(), None))
-        {
+        let may_have_grown = matches!(operation, Operation::Transaction(..));
+        if let (true, Ok(left)) = (fits_both || may_have_grown, inspect(self.table.name(), None)) {
             // The publisher may have died after the growth and before the commit, and before it
             // marked the region that it replaced.
             self.is_disturbed |= self.history.set_capacity(left.capacity);
