@@ -237,10 +237,15 @@ pub unsafe fn object<'a, T>(pointer: *const T, what: &str) -> Result<&'a T> {
     unsafe { pointer.as_ref() }.ok_or_else(|| null(what))
 }
 
-/// Returns an error if the caller's memory is NULL, unless it needs none.
+/// Returns an error if the caller's memory is NULL.
 #[inline(always)]
+pub fn check_not_null(pointer: *const c_void, what: &str) -> Result<()> {
+    if pointer.is_null() { Err(null(what)) } else { Ok(()) }
+}
+
+/// Returns an error if the caller's memory is NULL, unless it needs none.
 pub fn check_memory(pointer: *const c_void, size: usize, what: &str) -> Result<()> {
-    if pointer.is_null() && size > 0 { Err(null(what)) } else { Ok(()) }
+    if size > 0 { check_not_null(pointer, what) } else { Ok(()) }
 }
 
 /// Returns the bytes behind a pointer, which may be NULL if there are none.

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use common::{Interrupter, Schema, UntypedReader, bytemuck};
 
 use crate::call::{
-    Failure, Opener, Result, bytes, call, check_abi, check_memory, close, copy_out, expected,
-    object, open, state_number, tablecast_row_callback, text, timeout, visitor, write,
+    Failure, Opener, Result, bytes, call, check_abi, check_memory, check_not_null, close, copy_out,
+    expected, object, open, state_number, tablecast_row_callback, text, timeout, visitor, write,
     write_if_wanted,
 };
 use crate::schema::tablecast_schema;
@@ -59,12 +59,23 @@ impl tablecast_reader {
     /// Copies the row of a key to the caller's memory. Returns 1, or 0 if there is none.
     ///
     /// # Safety
-    /// `row` is NULL or valid for writing `row_size` bytes.
+    /// `key` is NULL or valid for reading `key_size` bytes, and `row` is NULL or valid for writing
+    /// `row_size` bytes.
     #[inline(always)]
-    unsafe fn get(&self, key: &[u8], row: *mut c_void, row_size: usize) -> Result<usize> {
-        self.schema.check_key(key.len())?;
+    unsafe fn get(
+        &self,
+        key: *const c_void,
+        key_size: usize,
+        row: *mut c_void,
+        row_size: usize,
+    ) -> Result<usize> {
+        self.schema.check_key(key_size)?;
         self.schema.check_row(row_size)?;
-        check_memory(row, row_size, "row")?;
+        // Neither is empty.
+        check_not_null(key, "key")?;
+        check_not_null(row, "row")?;
+        // SAFETY: `key` is not null, and valid as the caller promises.
+        let key = unsafe { std::slice::from_raw_parts(key.cast::<u8>(), key_size) };
         let words = row.cast::<u64>();
         if !row_size.is_multiple_of(size_of::<u64>()) || !words.is_aligned() {
             // SAFETY: `row` is not null, and valid for a row as the caller promises.
@@ -222,10 +233,7 @@ pub unsafe extern "C" fn tablecast_reader_get(
 ) -> c_int {
     call(|| {
         // SAFETY: the header demands NULL or valid pointers, and so many bytes.
-        unsafe {
-            let (reader, key) = (opened(reader)?, bytes(key, key_size, "key")?);
-            reader.get(key, row, row_size)
-        }
+        unsafe { opened(reader)?.get(key, key_size, row, row_size) }
     })
 }
 

@@ -13,6 +13,8 @@ use crate::call::{Failure, Result, bytes, call, copy_out, object, text, write};
 pub struct tablecast_schema {
     schema: Arc<Schema>,
     names: Vec<CString>,
+    key_size: usize,
+    row_size: usize,
 }
 
 /// Kinds of fields.
@@ -96,7 +98,7 @@ impl tablecast_schema {
         // A name has no control characters, so no NUL.
         let names = schema.fields().iter().map(|field| CString::new(field.name()));
         let names = names.map(std::result::Result::unwrap_or_default).collect();
-        Self { schema, names }
+        Self { key_size: schema.key_size(), row_size: schema.row_size(), schema, names }
     }
 
     pub(crate) fn schema(&self) -> &Arc<Schema> {
@@ -106,18 +108,18 @@ impl tablecast_schema {
     /// Returns an error unless the size of a key is right.
     #[inline(always)]
     pub(crate) fn check_key(&self, size: usize) -> Result<()> {
-        match self.schema.key_size() {
-            expected if expected == size => Ok(()),
-            expected => Err(Failure::wrong_length("a key", size, expected)),
+        match self.key_size == size {
+            true => Ok(()),
+            false => Err(Failure::wrong_length("a key", size, self.key_size)),
         }
     }
 
     /// Returns an error unless the size of a row is right.
     #[inline(always)]
     pub(crate) fn check_row(&self, size: usize) -> Result<()> {
-        match self.schema.row_size() {
-            expected if expected == size => Ok(()),
-            expected => Err(Failure::wrong_length("a row", size, expected)),
+        match self.row_size == size {
+            true => Ok(()),
+            false => Err(Failure::wrong_length("a row", size, self.row_size)),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Removes tables that have no live publisher.
 
+use std::os::unix::fs::FileExt;
+
 use crate::error::{Error, Result};
-use crate::protocol::layout::header;
+use crate::protocol::layout::{State, header};
 use crate::publisher::{acquire_lock_of, adopt};
 use crate::region::object::{self, TableName, index_name, own_user, registry_name};
 use crate::region::{Header, read_words};
@@ -67,7 +69,7 @@ pub fn remove_of(name: &str, owner: u32) -> Result<Vec<String>> {
 /// Fails if a publisher still holds the region after its lock object was removed.
 fn remove_referenced(name: &TableName, owner: u32) -> Result<()> {
     let object = name.region();
-    let Some(region) = object::open(&object, false, owner, false)? else {
+    let Some(region) = object::open(&object, true, owner, false)? else {
         return Ok(());
     };
     if object::is_held(&object, &region)? {
@@ -79,6 +81,11 @@ fn remove_referenced(name: &TableName, owner: u32) -> Result<()> {
     if read_words(&object, &region, 0, &mut header).is_err() {
         return Ok(());
     }
+    // Readers look for another table of this name once the state says that this one is closed.
+    let closed = (State::Closed as u64).to_ne_bytes();
+    region
+        .write_all_at(&closed, header::STATE as u64 * 8)
+        .map_err(|error| object::failure(&object, "close", error))?;
     let registry_id = header[header::REGISTRY_ID];
     if let Ok(Some(registry)) = Registry::adopt(registry_id, owner) {
         object::remove(&registry_name(registry_id))?;

@@ -75,18 +75,18 @@ pub fn read_fast(
     is_match: impl FnOnce(&[ReadOnlyWord]) -> bool,
 ) -> bool {
     let version = last_commit(words);
-    let (block, place) = (geometry.tags(slot - slot % BLOCK_ROWS), slot % BLOCK_ROWS);
-    let first_copy = block + 2 * BLOCK_ROWS + place * row.len();
+    let place = slot % BLOCK_ROWS;
+    let (start, copy) = (geometry.tags(slot - place), 2 * BLOCK_ROWS + place * row.len());
     let from_first_to_second = BLOCK_ROWS * row.len();
-    let Some(both) = words.get(first_copy..).and_then(|words| {
-        // From the first copy to the end of the second one.
-        words.get(..from_first_to_second + row.len())
-    }) else {
+    // From the tags of the block to the end of the second copy.
+    let Some(block) =
+        words.get(start..).and_then(|words| words.get(..copy + from_first_to_second + row.len()))
+    else {
         return false;
     };
-    // The tags precede the copies, so they exist.
-    let (first_tag, second_tag) = (&words[block + 2 * place], &words[block + 2 * place + 1]);
-    let (first_copy, second_copy) = (&both[..row.len()], &both[from_first_to_second..]);
+    let (first_tag, second_tag) = (&block[2 * place], &block[2 * place + 1]);
+    let (first_copy, second_copy) =
+        (&block[copy..copy + row.len()], &block[copy + from_first_to_second..]);
     // The tags select the copy. If they are not in the cache, the copies are probably not either.
     // Fetching all of them at the same time takes half as long.
     if let (Some(first_word), Some(second_word)) = (first_copy.first(), second_copy.first()) {

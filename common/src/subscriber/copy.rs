@@ -48,7 +48,7 @@ impl LocalCopy {
             buffer: ChangedRows::default(),
             changes: ChangeList { all: true, ..ChangeList::new(source.schema()) },
             schema_changed: false,
-            lookup: Lookup::pinned(Arc::clone(&source)),
+            lookup: Lookup::new(Arc::clone(&source)),
             source,
         })
     }
@@ -65,7 +65,8 @@ impl LocalCopy {
         let Some(slot) = self.rows.find_candidate(&key.to_ne_bytes()) else {
             return false;
         };
-        self.source.read_by_word(self.source.region().words(), slot, key, row)
+        let words = self.source.region().words();
+        Source::is_running(words) && self.source.read_by_word(words, slot, key, row)
     }
 
     /// Copies the last committed row of a key from shared memory into `row`. Returns false if it
@@ -75,7 +76,8 @@ impl LocalCopy {
         // Usually the row is still at its slot in the copy. So read that slot first, and compare
         // the key afterwards.
         let source = &self.source;
-        if source.conversion().is_none()
+        if Source::is_running(source.region().words())
+            && source.conversion().is_none()
             && let Some(slot) = self.rows.find_candidate(key)
             && source.read_fast(slot, key, row.words(source))
         {
@@ -84,8 +86,9 @@ impl LocalCopy {
         self.lookup.get(key, row)
     }
 
-    pub(super) fn source(&self) -> &Arc<Source> {
-        &self.source
+    /// Returns the region that has the table's name now, which may be newer than that of the copy.
+    pub(super) fn latest_source(&self) -> Result<Arc<Source>> {
+        self.lookup.source()
     }
 
     pub(super) fn schema(&self) -> &Arc<Schema> {

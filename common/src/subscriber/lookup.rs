@@ -34,7 +34,8 @@ const ROW_PASSES: u32 = 1 << 14;
 /// Maximum number of attempts to open the generation that the region names. The publisher removes
 /// one after it has named the next.
 const OPEN_TRIES: u32 = 16;
-/// Interval at which lookups in a closed table check whether another table has its name.
+/// Interval at which lookups in a closed table check whether another table has its name, and at
+/// which they try to open an index again.
 const RECHECK_NS: u64 = 1_000_000_000;
 /// Number of keys that are prefetched together.
 const GROUP: usize = 32;
@@ -46,13 +47,13 @@ pub(super) struct View {
     generation: u64,
     /// `None` if the generation could not be opened.
     index: Option<ReaderIndex>,
+    /// Time of the next attempt to open it, in ns of CLOCK_MONOTONIC.
+    retry_ns: u64,
 }
 
 /// The table that lookups read. It can be shared by threads.
 pub(super) struct Lookup {
     view: Shared<View>,
-    /// True if lookups move to a successor region.
-    follows: bool,
     /// Time of the last check of a closed table, in ns of CLOCK_MONOTONIC.
     checked_ns: AtomicU64,
 }
@@ -111,6 +112,11 @@ impl Place {
 }
 
 impl View {
+    /// Returns a view of a region, whose index is opened by the first lookup.
+    fn new(source: Arc<Source>) -> Self {
+        Self { source, generation: 0, index: None, retry_ns: 0 }
+    }
+
     /// Searches the mapped index for a key. Returns the slot of its row as of the last commit,
     /// which is then in `row`. Returns `None` also in each unusual case.
     #[inline]
@@ -142,7 +148,15 @@ impl View {
             tracing::warn!("lookups search row by row: {error}");
             None
         });
-        Self { source: Arc::clone(&self.source), generation: named, index }
+        let retry_ns = monotonic_ns() + RECHECK_NS;
+        Self { source: Arc::clone(&self.source), generation: named, index, retry_ns }
+    }
+
+    /// Returns true if the index must be opened, because `current` is another generation or because
+    /// an earlier attempt failed some time ago.
+    #[inline]
+    fn is_outdated(&self, current: u64) -> bool {
+        current != self.generation || self.index.is_none() && monotonic_ns() >= self.retry_ns
     }
 
     /// Looks up a key of the region as of the last commit. Returns the number of the current
@@ -151,7 +165,7 @@ impl View {
         let (source, region) = (&self.source, self.source.region());
         let (version, table) = region.look()?;
         let current = generation(region.words());
-        if current != self.generation {
+        if self.is_outdated(current) {
             return Ok(Err(current));
         }
         let is_key = |row: &[u64]| source.is_key_of(key, row);
@@ -192,19 +206,13 @@ fn find_by_scan(
 
 impl Lookup {
     /// Returns the lookups in a table, whichever region has its name.
-    pub(super) fn following(source: Arc<Source>) -> Self {
-        Self { follows: true, ..Self::pinned(source) }
-    }
-
-    /// Returns the lookups in one region.
-    pub(super) fn pinned(source: Arc<Source>) -> Self {
-        let view = View { source, generation: 0, index: None };
-        Self { view: Shared::new(view), follows: false, checked_ns: AtomicU64::new(monotonic_ns()) }
+    pub(super) fn new(source: Arc<Source>) -> Self {
+        Self { view: Shared::new(View::new(source)), checked_ns: AtomicU64::new(monotonic_ns()) }
     }
 
     /// Moves to a region that has taken the table's name.
     pub(super) fn move_to(&self, source: Arc<Source>) {
-        self.view.store(View { source, generation: 0, index: None });
+        self.view.store(View::new(source));
     }
 
     /// Copies the row of a key of one word as of the last commit into `row`, in the usual case.
@@ -235,7 +243,7 @@ impl Lookup {
     /// exist.
     pub(super) fn get<B: RowBuffer + ?Sized>(&self, key: &[u8], row: &mut B) -> Result<bool> {
         let view = self.view.load();
-        if (!self.follows || Source::is_running(view.source.region().words()))
+        if Source::is_running(view.source.region().words())
             && view.find_fast(key, row.words(&view.source)).is_some()
         {
             return Ok(true);
@@ -395,9 +403,6 @@ impl Lookup {
     /// publisher marks its region before another one takes the name.
     fn is_current(&self, view: &View) -> Result<bool> {
         let region = view.source.region();
-        if !self.follows {
-            return Ok(true);
-        }
         match State::from_word(region.word(header::STATE)) {
             Some(State::Running) => Ok(true),
             Some(State::Superseded) => Ok(region.has_name()),
@@ -456,7 +461,7 @@ impl ManyRows {
         for _ in 0..PASSES {
             let (version, table) = region.look()?;
             let current = generation(region.words());
-            if current != view.generation {
+            if view.is_outdated(current) {
                 return Ok(Err(current));
             }
             let proven = match &view.index {
@@ -515,7 +520,9 @@ impl ManyRows {
         }
         for (key, hash) in group.iter().zip(hashes) {
             let row = &mut self.words[key * self.row_words..][..self.row_words];
+            // The owner of the table may have damaged its number of rows since the pass before.
             if let Known::Row { slot, tag } = self.known[*key]
+                && slot < table.rows()
                 && table.read(slot, version, tag.version(), row) == Ok(tag)
             {
                 continue;
@@ -544,5 +551,38 @@ impl ManyRows {
                 }
             });
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::region::object::TableName;
+    use crate::{Schema, UntypedPublisher};
+
+    #[test]
+    fn number_of_rows_that_is_damaged_between_two_passes_is_an_error_and_no_panic() {
+        let name = format!("unit-get-many-{}", std::process::id());
+        let schema = Schema::parse("id:u64", None).unwrap();
+        let mut row = RowBuf::new(schema.clone().into());
+        row.words_mut()[0] = 7;
+        let mut publisher = UntypedPublisher::builder(&name, schema).open().unwrap();
+        let mut tx = publisher.begin();
+        tx.insert(row.bytes()).unwrap();
+        tx.commit().unwrap();
+        let source = Source::open(TableName::new(&name).unwrap(), None, None).unwrap();
+        let lookup = Lookup::new(Arc::new(source));
+        let keys = [KeyBytes(&7_u64.to_ne_bytes())];
+        lookup.get_many(&keys, |_, row, _| assert!(row.is_some())).unwrap();
+        let view = lookup.current().unwrap();
+        let mut many = ManyRows::new(&view.source, 1);
+        many.look_up(&view, &keys).unwrap().unwrap();
+        let region = File::options().write(true).open(format!("/dev/shm/tablecast.table.{name}"));
+        region.unwrap().write_all_at(&[0; 8], header::ROWS as u64 * 8).unwrap();
+        let _any_answer = many.look_up(&view, &keys);
+        publisher.close().unwrap();
     }
 }

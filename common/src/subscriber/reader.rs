@@ -38,7 +38,7 @@ pub(super) struct LastSeen {
 impl LastSeen {
     pub(super) fn new(source: Arc<Source>) -> Self {
         let version = source.region().word(header::COMMIT);
-        let lookup = Lookup::following(Arc::clone(&source));
+        let lookup = Lookup::new(Arc::clone(&source));
         let expected_words = source.expected_words();
         Self { lookup, source, expected_words, version, changed: false, schema_changed: false }
     }
@@ -306,7 +306,7 @@ pub(super) fn words_of<R: Row>(row: &mut R) -> Option<&mut [u64]> {
 }
 
 /// Calls `read` with memory for a row of `R`, and returns the row if `read` returns true.
-#[inline(never)]
+#[cold]
 pub(super) fn read_row<R: Row>(read: impl FnOnce(&mut [u64]) -> Result<bool>) -> Result<Option<R>> {
     let mut row = R::zeroed();
     if let Some(words) = words_of(&mut row) {
@@ -436,9 +436,16 @@ impl UntypedReader {
     pub fn get_into(&self, key: &[u8], row: &mut [u64]) -> Result<bool> {
         if self.expects_words(row.len())
             && let Some(word) = word_of(&KeyBytes(key))
-            && self.lookup().get_fast(word, row)
         {
-            return Ok(true);
+            let lookup = self.lookup();
+            // A row of one line is frequent, and copied by fewer instructions if its size is known.
+            let is_found = match row.as_mut_array::<8>() {
+                Some(line) => lookup.get_fast(word, line),
+                None => lookup.get_fast(word, row),
+            };
+            if is_found {
+                return Ok(true);
+            }
         }
         self.get_into_after_fast(key, row)
     }
@@ -448,7 +455,7 @@ impl UntypedReader {
         self.follow.content().expected_words == Some(words)
     }
 
-    #[inline(never)]
+    #[cold]
     fn get_into_after_fast(&self, key: &[u8], row: &mut [u64]) -> Result<bool> {
         if self.expects_words(row.len()) {
             return self.lookup().get_after_fast(key, row);

@@ -147,9 +147,7 @@ impl<R: Row> Subscriber<R> {
     /// keys that are newer than the local copy. The local copy does not change.
     ///
     /// # Errors
-    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), and
-    /// [`Error::TextTooLong`](crate::Error::TextTooLong) for a text that does not fit its field of
-    /// `R`.
+    /// The errors of [`Reader::get`](crate::Reader::get).
     #[inline]
     pub fn latest(&self, key: &R::Key) -> Result<Option<R>> {
         let copy = self.inner.local_copy();
@@ -187,12 +185,10 @@ impl<R: Row> Subscriber<R> {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt),
-    /// [`Error::Limit`](crate::Error::Limit) if there is not enough memory for the rows, and
-    /// [`Error::TextTooLong`](crate::Error::TextTooLong) for a text that does not fit its field of
-    /// `R`. The contents of `rows` are then unspecified.
+    /// The errors of [`Reader::snapshot`](crate::Reader::snapshot). The contents of `rows` are then
+    /// unspecified.
     pub fn snapshot(&self, rows: &mut Vec<R>) -> Result<u64> {
-        self.inner.local_copy().source().snapshot_into(rows)
+        self.inner.local_copy().latest_source()?.snapshot_into(rows)
     }
 
     /// Updates the local copy to the last commit and returns the changes. Never blocks.

@@ -195,7 +195,7 @@ impl UntypedSubscriber {
     /// keys that are newer than the local copy. The local copy does not change.
     ///
     /// # Errors
-    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt).
+    /// The errors of [`UntypedReader::get`](crate::UntypedReader::get).
     pub fn latest(&self, key: &[u8]) -> Result<Option<RowBuf>> {
         let mut row = None;
         let found = self.local_copy().latest(key, &mut row)?;
@@ -206,11 +206,9 @@ impl UntypedSubscriber {
     /// returns their version. The local copy does not change.
     ///
     /// # Errors
-    /// [`Error::Outrun`](crate::Error::Outrun), [`Error::Corrupt`](crate::Error::Corrupt), and
-    /// [`Error::Limit`](crate::Error::Limit) if there is not enough memory for the rows. The
-    /// snapshot is then empty.
+    /// The errors of [`UntypedReader::snapshot`](crate::UntypedReader::snapshot).
     pub fn snapshot(&self, snapshot: &mut Snapshot) -> Result<u64> {
-        self.local_copy().source().snapshot(snapshot)
+        self.local_copy().latest_source()?.snapshot(snapshot)
     }
 
     /// Returns the changes of the last refresh or wait. After opening, these are all rows as

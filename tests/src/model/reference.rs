@@ -257,12 +257,14 @@ impl History {
         (from..self.0.len()).find(|at| self.is_at(*at, seen))
     }
 
-    /// Returns true if a key had this row in one of the tables from `from` on that have this
-    /// schema.
-    pub fn had(&self, from: usize, shape: Shape, key: u64, row: Option<&[u8]>) -> bool {
-        let entries = self.0[from..].iter().filter(|entry| entry.table.shape == shape);
-        let mut rows = entries.map(|entry| entry.table.rows.get(&key).map(|row| &**row));
-        rows.any(|had| had == row)
+    /// Returns true if a key of the schema `asked` had this row in one of the tables from `from` on.
+    pub fn had(&self, from: usize, asked: Shape, key: u64, row: Option<&(Shape, Vec<u8>)>) -> bool {
+        let asked = asked.key(key).len();
+        self.0[from..].iter().any(|Entry { table, .. }| {
+            // A key of another size is in no row.
+            let had = table.rows.get(&key).filter(|_| table.shape.key(key).len() == asked);
+            had.map(|had| (table.shape, &**had)) == row.map(|(shape, row)| (*shape, &**row))
+        })
     }
 
     /// Describes the tables from `from` on, for a message.

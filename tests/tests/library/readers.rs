@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::clock::monotonic_ns;
+use common::internals::header;
 use common::{
-    Error, Publisher, Reader, RowBuf, Schema, Snapshot, Text, UntypedPublisher, UntypedReader,
-    UntypedSubscriber, Value,
+    Error, Publisher, Reader, RowBuf, Schema, Snapshot, Subscriber, Text, UntypedPublisher,
+    UntypedReader, UntypedSubscriber, Value,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tests::script::{Item, ItemKey};
@@ -566,5 +567,68 @@ fn absent_keys_are_found_absent_by_an_index_with_a_damaged_version() {
         reader.get_many(&[(1, 7), (0, 7)], |_, row| found.push(row.is_some())).unwrap();
         assert_eq!(found, [false, true]);
     }
+    publisher.close().unwrap();
+}
+
+#[test]
+fn latest_and_snapshot_of_a_subscriber_are_current_after_growth_without_a_refresh() {
+    let table = Table::new("latest-growth");
+    let mut publisher = Publisher::<Item>::builder(table.name()).open().unwrap();
+    commit(&mut publisher, &[Item::new(key(0), 1)], &[]);
+    let mut subscriber = Subscriber::<Item>::open(table.name()).unwrap();
+    let untyped = UntypedSubscriber::open(table.name()).unwrap();
+    let capacity = publisher.capacity();
+    let rows: Vec<_> = (0..capacity as u32 + 1).map(|n| Item::new(key(n), 2)).collect();
+    let version = commit(&mut publisher, &rows, &[]);
+    assert!(publisher.capacity() > capacity, "the table has grown");
+    let newest = key(capacity as u32);
+    for key in [key(0), newest] {
+        assert_eq!(subscriber.latest(&key).unwrap(), Some(Item::new(key, 2)));
+        let bytes = [key.0, key.1].map(u32::to_ne_bytes).concat();
+        assert!(untyped.latest(&bytes).unwrap().is_some());
+    }
+    let mut snapshot = Vec::new();
+    assert_eq!(subscriber.snapshot(&mut snapshot).unwrap(), version);
+    assert_eq!(snapshot.len(), rows.len());
+    assert_eq!((subscriber.len(), subscriber.get(&newest)), (1, None), "the local copy");
+    assert_eq!(subscriber.refresh().unwrap().len(), rows.len());
+    publisher.close().unwrap();
+}
+
+#[test]
+fn index_that_could_not_be_opened_is_opened_later() {
+    let table = Table::new("index-later");
+    let (mut publisher, reader) = open(&table);
+    commit(&mut publisher, &[Item::new(key(0), 1)], &[]);
+    let info = common::inspect(table.name(), None).unwrap();
+    let index = format!("tablecast.index.{:016x}.{}", info.region_id, info.index_generation);
+    let is_mapped = || std::fs::read_to_string("/proc/self/maps").unwrap().contains(&index);
+    let is_found = || reader.get(&key(0)).unwrap().is_some();
+    let (path, away) = (format!("/dev/shm/{index}"), format!("/dev/shm/tablecast.away.{index}"));
+    drop(publisher);
+    std::fs::rename(&path, &away).unwrap();
+    assert!(is_found() && !is_mapped());
+    std::fs::rename(&away, &path).unwrap();
+    until("the index is used", || is_found() && is_mapped());
+    common::remove(table.name()).unwrap();
+}
+
+/// The table cannot be taken over, so its removal cannot commit the end of the table.
+#[test]
+fn reader_moves_on_after_a_damaged_table_was_removed() {
+    let table = Table::new("removed-damaged");
+    let (mut publisher, reader) = open(&table);
+    commit(&mut publisher, &[Item::new(key(0), 1)], &[]);
+    assert_eq!(reader.get(&key(0)).unwrap(), Some(Item::new(key(0), 1)));
+    drop(publisher);
+    let region = format!("/dev/shm/tablecast.table.{}", table.name());
+    let region = std::fs::File::options().write(true).open(region).unwrap();
+    region.write_all_at(&[0xff; 64], header::SCHEMA as u64 * 8).unwrap();
+    common::remove(table.name()).unwrap();
+    let (mut publisher, _) = open(&table);
+    commit(&mut publisher, &[Item::new(key(0), 2)], &[]);
+    until("the reader has the new table", || {
+        reader.get(&key(0)).unwrap() == Some(Item::new(key(0), 2))
+    });
     publisher.close().unwrap();
 }

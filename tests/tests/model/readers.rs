@@ -24,8 +24,10 @@ pub trait Reads {
     fn told(&self) -> Vec<Told>;
     fn rows(&self) -> Vec<Vec<u8>>;
     fn get(&self, shape: Shape, key: u64) -> Option<Vec<u8>>;
-    fn latest(&self, shape: Shape, key: u64) -> Result<Option<Vec<u8>>>;
-    fn snapshot(&self) -> Result<(u64, Vec<Vec<u8>>)>;
+    /// Returns the row of a key in the schema that the table has now, and that schema.
+    fn latest(&self, shape: Shape, key: u64) -> Result<Option<(Shape, Vec<u8>)>>;
+    /// Returns the version, the schema that the table has now, and all rows.
+    fn snapshot(&self) -> Result<(u64, Shape, Vec<Vec<u8>>)>;
 }
 
 fn change<T>(change: Change<T>, bytes: impl Fn(T) -> Vec<u8>) -> Told {
@@ -65,14 +67,15 @@ impl Reads for UntypedSubscriber {
     fn get(&self, shape: Shape, key: u64) -> Option<Vec<u8>> {
         self.get(&shape.key(key)).map(untyped_bytes)
     }
-    fn latest(&self, shape: Shape, key: u64) -> Result<Option<Vec<u8>>> {
+    fn latest(&self, shape: Shape, key: u64) -> Result<Option<(Shape, Vec<u8>)>> {
         let row = self.latest(&shape.key(key))?;
-        Ok(row.map(|row| row.bytes().to_vec()))
+        Ok(row.map(|row| (Shape::of(row.schema()), row.bytes().to_vec())))
     }
-    fn snapshot(&self) -> Result<(u64, Vec<Vec<u8>>)> {
+    fn snapshot(&self) -> Result<(u64, Shape, Vec<Vec<u8>>)> {
         let mut snapshot = Snapshot::default();
         let version = self.snapshot(&mut snapshot)?;
-        Ok((version, snapshot.iter().map(|row| row.bytes().to_vec()).collect()))
+        let shape = Shape::of(snapshot.schema().expect("a filled snapshot"));
+        Ok((version, shape, snapshot.iter().map(untyped_bytes).collect()))
     }
 }
 
@@ -98,14 +101,15 @@ impl<R: Row> Reads for Subscriber<R> {
         let row: R = pod_read_unaligned(&shape.row(key, 0));
         self.get(&row.key()).map(typed_bytes)
     }
-    fn latest(&self, shape: Shape, key: u64) -> Result<Option<Vec<u8>>> {
+    fn latest(&self, shape: Shape, key: u64) -> Result<Option<(Shape, Vec<u8>)>> {
         let row: R = pod_read_unaligned(&shape.row(key, 0));
-        Ok(self.latest(&row.key())?.as_ref().map(typed_bytes))
+        Ok(self.latest(&row.key())?.map(|row| (shape, typed_bytes(&row))))
     }
-    fn snapshot(&self) -> Result<(u64, Vec<Vec<u8>>)> {
+    fn snapshot(&self) -> Result<(u64, Shape, Vec<Vec<u8>>)> {
         let mut rows = Vec::new();
         let version = self.snapshot(&mut rows)?;
-        Ok((version, rows.iter().map(typed_bytes).collect()))
+        let shape = Shape::of(self.untyped().schema());
+        Ok((version, shape, rows.iter().map(typed_bytes).collect()))
     }
 }
 
@@ -260,12 +264,21 @@ impl Reader {
         Observed { version, shape: self.shape, rows }
     }
 
-    /// Returns a snapshot of the region that the reader follows.
-    pub fn snapshot(&self) -> Observed {
-        let snapshot = self.reads.snapshot();
-        let (version, rows) =
-            snapshot.unwrap_or_else(|error| panic!("{:?}: no snapshot: {error}", self.who));
-        Observed { version, shape: self.shape, rows: by_key(self.shape, rows) }
+    /// Returns a snapshot of the table, or `None` for a typed reader of a table that now has another
+    /// schema.
+    pub fn snapshot(&self) -> Option<Observed> {
+        let (version, shape, rows) = self.answer("snapshot", self.reads.snapshot())?;
+        Some(Observed { version, shape, rows: by_key(shape, rows) })
+    }
+
+    /// Returns an answer from shared memory, or `None` for a typed reader of a table that now has
+    /// another schema.
+    fn answer<T>(&self, what: &str, answer: Result<T>) -> Option<T> {
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(Error::SchemaMismatch { .. }) if self.is_typed() => None,
+            Err(error) => panic!("{:?}: no {what}: {error}", self.who),
+        }
     }
 
     /// Checks the local copy, a snapshot and `latest` of some keys: each is a table of the history,
@@ -273,17 +286,20 @@ impl Reader {
     pub fn check(&mut self, history: &History) {
         let copy = self.observe();
         self.at = self.place(history, self.at, &copy, "local copy");
-        self.place(history, self.at, &self.snapshot(), "snapshot");
+        if let Some(snapshot) = self.snapshot() {
+            self.place(history, self.at, &snapshot, "snapshot");
+        }
         let present = copy.rows.keys().copied();
         let some = present.step_by(copy.rows.len() / 20 + 1);
         for key in some.chain(0..3).chain([u64::from(u32::MAX)]) {
-            let row = self.reads.latest(self.shape, key);
-            let row = row.unwrap_or_else(|error| panic!("{:?}: no latest: {error}", self.who));
-            assert!(
-                history.had(self.at, self.shape, key, row.as_deref()),
-                "{:?}: latest of key {key} is {row:?}",
-                self.who
-            );
+            let latest = self.reads.latest(self.shape, key);
+            if let Some(row) = self.answer("latest", latest) {
+                assert!(
+                    history.had(self.at, self.shape, key, row.as_ref()),
+                    "{:?}: latest of key {key} is {row:?}",
+                    self.who
+                );
+            }
         }
     }
 

@@ -259,7 +259,7 @@ impl Runner {
                     for reader in readers.iter_mut().filter(|reader| reader.who == Who::Untyped) {
                         reader.refresh();
                         seen.push(reader.observe());
-                        seen.push(reader.snapshot());
+                        seen.extend(reader.snapshot());
                     }
                     let shape = last.unwrap_or(Shape::Pair);
                     match Reader::attach(table.name(), Who::Untyped, shape, history) {

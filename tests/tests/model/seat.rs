@@ -176,12 +176,12 @@ fn look(name: &str, racing: &AtomicUsize, is_over: &AtomicBool, seen: &mut Vec<O
         Err(Error::NotFound { .. }) => return,
         Err(error) => panic!("a racing reader cannot attach: {error}"),
     };
-    let shape = Shape::of(table.schema());
     let mut snapshot = Snapshot::default();
     for _ in 0..SNAPSHOTS {
         let version = table
             .snapshot(&mut snapshot)
             .unwrap_or_else(|error| panic!("a racing reader gets no snapshot: {error}"));
+        let shape = Shape::of(snapshot.schema().expect("a filled snapshot"));
         let rows = snapshot.iter().map(|row| (shape.number(row.bytes()), row.bytes().to_vec()));
         let rows = rows.collect();
         let new = Observed { version, shape, rows };
