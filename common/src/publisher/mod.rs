@@ -53,8 +53,8 @@ type CommitTimer = Box<dyn FnMut(Duration) + Send + Sync>;
 /// (`schema`, `statistics`, …). Dropping a publisher without [`close`](Self::close) has the same
 /// effect as the death of its process: the table stays, readers continue, and the next publisher
 /// takes over. A child of `fork` must not use the publisher, because the child does not inherit its
-/// mapping. A child that neither calls `exec` nor exits keeps the table locked after its parent's
-/// death.
+/// mapping. A child does not keep the table locked after its parent's death, unless it was forked
+/// while the publisher was being opened.
 ///
 /// # Examples
 /// ```
@@ -576,16 +576,19 @@ impl UntypedPublisher {
         self.timer.iter().try_for_each(|timer| self.arm(timer, MAINTENANCE_INTERVAL))?;
         self.table.region().beat();
         self.table.region().check_whole()?;
-        self.keep_names()?;
+        let kept = self.keep_names();
+        if matches!(kept, Err(Error::Lost { .. })) {
+            return kept;
+        }
         match self.notifier.sweep(self.table.region()) {
             // Another process damaged the registry: create a new one and notify all subscribers.
-            Err(Error::Corrupt { .. }) => return self.renew_registry(),
+            Err(Error::Corrupt { .. }) => self.renew_registry()?,
             other => other?,
         }
         if self.notifier.is_short() {
             self.notifier.wake(self.table.region(), self.table.version(), false);
         }
-        Ok(())
+        kept
     }
 
     /// Returns a descriptor that is readable while [`maintain`](Self::maintain) is due, so that a
@@ -669,7 +672,8 @@ impl UntypedPublisher {
         // no registry.
         let registry_id = self.notifier.registry_id();
         self.table.region().set(header::REGISTRY_ID, registry_id);
-        self.table.restore_key_index()?;
+        // A full disk must not prevent the steps after this one.
+        let restored = self.table.restore_key_index();
         if !self.table.region().has_name() {
             tracing::warn!(
                 "region of table {:?}: its name was removed; creating a successor",
@@ -677,7 +681,7 @@ impl UntypedPublisher {
             );
             self.replace_region(self.capacity())?;
         }
-        Ok(())
+        restored
     }
 
     /// Replaces the registry and wakes all subscribers in the old one, so that they move to the new
@@ -913,7 +917,7 @@ impl<R: Row> Transaction<'_, R> {
     /// Removes the row of a key.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`].
+    /// [`Error::KeyMissing`], and [`Error::Limit`] if there is not enough memory.
     pub fn delete(&mut self, key: &R::Key) -> Result<()> {
         key.with_bytes(|key| self.publisher.table.delete(key))
     }
@@ -955,7 +959,8 @@ impl UntypedTransaction<'_> {
     /// Removes the row of a key, given in canonical bytes.
     ///
     /// # Errors
-    /// [`Error::KeyMissing`], [`Error::WrongLength`].
+    /// [`Error::KeyMissing`], [`Error::WrongLength`], and [`Error::Limit`] if there is not enough
+    /// memory.
     pub fn delete(&mut self, key: &[u8]) -> Result<()> {
         self.publisher.table.delete(key)
     }

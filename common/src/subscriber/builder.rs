@@ -95,8 +95,9 @@ impl<T> OpenOptions<T> {
     ) -> Result<Follow<C>> {
         let Settings { name, owner, recheck, wake, wake_at, schema: _ } = &self.settings;
         let name = TableName::new(name)?;
-        if let (Some(sleep), Some(place)) = (wake.sleep(), wake_at) {
-            check_place(sleep, place)?;
+        if let Some(sleep) = wake.sleep() {
+            sleep.check()?;
+            wake_at.iter().try_for_each(|place| check_place(sleep, place))?;
         }
         let source = Source::open(name, *owner, expected.map(Arc::new))?;
         let content = content(Arc::new(source))?;

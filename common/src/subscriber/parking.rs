@@ -422,7 +422,14 @@ impl ParkState {
             // The publisher does not wake a subscriber that is not parked, so the next refresh is
             // due at once.
             Ok(()) | Err(Error::Outrun { .. }) => self.events.fire(),
-            Err(_) => self.events.set_timer(until_check())?,
+            Err(_) => {
+                // A wake-up that is not taken would keep the descriptor readable.
+                if let Some(receiver) = self.entry.as_ref().and_then(RegistryEntry::receiver) {
+                    receiver.drain();
+                }
+                self.thread.iter().for_each(WaitThread::drain);
+                self.events.set_timer(until_check())?;
+            }
         }
         Ok(())
     }

@@ -136,6 +136,21 @@ fn invalid(text: &str) -> Error {
     }
 }
 
+impl Sleep {
+    /// # Errors
+    /// [`Error::InvalidWake`] for a signal that has a meaning of its own, as SIGKILL or SIGTERM.
+    pub(crate) fn check(self) -> Result<()> {
+        match self {
+            Self::Signal(number) if !signal::is_allowed(number) => Err(Error::InvalidWake {
+                reason: format!(
+                    "signal {number} has another meaning; use SIGUSR1, SIGUSR2 or a real-time signal"
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl FromStr for Sleep {
     type Err = Error;
 

@@ -40,7 +40,7 @@ static HANDLED: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 
 /// Returns true if a subscriber may ask for `signal`: only signals whose meaning each program
 /// chooses itself.
-fn is_allowed(signal: i32) -> bool {
+pub(super) fn is_allowed(signal: i32) -> bool {
     [SIGUSR1, SIGUSR2].contains(&signal) || (SIGRTMIN()..=SIGRTMAX()).contains(&signal)
 }
 

@@ -6,6 +6,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::*;
+use crate::error::Error;
 use crate::region::object::queue_name;
 use crate::region::random_id;
 
@@ -172,4 +173,14 @@ fn each_mechanism_has_its_own_word_and_is_selected_by_its_setting() {
     assert_eq!(kind_word(Sleep::Auto), kind_word(Sleep::Queue));
     assert_eq!((needs_slot(0), needs_slot(99)), (false, true));
     assert_eq!(kind_name(99), "unknown");
+}
+
+#[test]
+fn signals_with_another_meaning_are_refused() {
+    for number in [0, 9, 15, 1000, -1] {
+        assert!(matches!(Sleep::Signal(number).check(), Err(Error::InvalidWake { .. })));
+    }
+    for sleep in ["signal:USR2", "signal:RTMIN+3", "mq"] {
+        sleep.parse::<Sleep>().unwrap().check().unwrap();
+    }
 }

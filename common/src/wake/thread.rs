@@ -84,10 +84,15 @@ impl WaitThread {
     /// Makes the descriptor readable at the next commit after `seen`, and not before.
     pub fn park(&self, seen: u64) {
         let mut wanted = self.shared.lock();
-        let _nothing_to_take = self.shared.event.read();
+        self.drain();
         *wanted = Some(seen);
         drop(wanted);
         self.shared.changed.notify_one();
+    }
+
+    /// Makes the descriptor unreadable.
+    pub fn drain(&self) {
+        let _nothing_to_take = self.shared.event.read();
     }
 }
 

@@ -1,10 +1,13 @@
 //! A new region with the same name: subscribers move to it and report only real differences.
 
+use std::os::fd::AsFd;
+
 use common::internals::lock::{self, Span};
 use common::{
-    Cause, Change, Error, Publisher, PublisherState, RowBuf, Schema, Subscriber, UntypedPublisher,
-    UntypedSubscriber,
+    Cause, Change, Error, Publisher, PublisherState, RowBuf, Schema, Sleep, Subscriber,
+    UntypedPublisher, UntypedSubscriber,
 };
+use nix::poll::{PollFd, PollFlags, poll};
 use tests::mirror::Mirror;
 use tests::process::Process;
 use tests::script::{Item, Script};
@@ -626,5 +629,36 @@ fn text_too_long_for_typed_subscriber_names_field_and_keeps_copy() {
     write("it fits again");
     assert_eq!(subscriber.refresh().unwrap().len(), 1);
     assert_eq!(subscriber.get(&key), Some(&Note::new(1, "it fits again")));
+    publisher.close().unwrap();
+}
+
+/// An event loop would otherwise try again at once, for as long as the text does not fit.
+#[test]
+fn descriptor_is_not_readable_after_an_error_until_the_next_check() {
+    let table = Table::new("too-wide-parked");
+    let schema = Schema::parse("id:text(8),number:u64,text:text(20)", Some("id,number")).unwrap();
+    let mut publisher = UntypedPublisher::builder(table.name(), schema.clone()).open().unwrap();
+    let mut write = |text| {
+        let mut tx = publisher.begin();
+        tx.upsert(&rows(&schema, &[&["key", "1", text]])[0]).unwrap();
+        tx.commit().unwrap();
+    };
+    let is_readable = |subscriber: &Subscriber<Note>| {
+        let mut descriptors = [PollFd::new(subscriber.as_fd(), PollFlags::POLLIN)];
+        poll(&mut descriptors, 100_u8).unwrap() > 0
+    };
+    for sleep in [Sleep::Queue, Sleep::Futex, Sleep::Unix] {
+        write("it fits");
+        let options = Subscriber::<Note>::builder(table.name()).recheck(NEVER).wake(sleep);
+        let mut subscriber = options.open().unwrap();
+        until("the subscriber is parked", || {
+            subscriber.refresh().unwrap();
+            !is_readable(&subscriber)
+        });
+        write("it has 17 bytes..");
+        until("the wake-up arrived", || is_readable(&subscriber));
+        assert!(matches!(subscriber.refresh(), Err(Error::TextTooLong { .. })), "{sleep}");
+        assert!(!is_readable(&subscriber), "{sleep}");
+    }
     publisher.close().unwrap();
 }
