@@ -146,7 +146,8 @@ pub struct Kept {
 }
 
 /// Removes all orphans: locks, regions that never took their table's name, key indexes, registries,
-/// and queues. Also frees the slots of dead subscribers, with their queues, in the registries of all tables.
+/// and queues. Also frees the slots of dead subscribers, with their queues, in the registries of all
+/// tables.
 ///
 /// The tables of dead publishers stay, with their rows: see [`remove`](crate::remove). Objects that
 /// a live process holds are never removed, whatever its pid or pid namespace. The call takes one or

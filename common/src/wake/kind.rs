@@ -137,6 +137,8 @@ fn invalid(text: &str) -> Error {
 }
 
 impl Sleep {
+    /// Checks the number of a signal.
+    ///
     /// # Errors
     /// [`Error::InvalidWake`] for a signal that has a meaning of its own, as SIGKILL or SIGTERM.
     pub(crate) fn check(self) -> Result<()> {
