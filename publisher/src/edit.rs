@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use clap_complete::ArgValueCompleter;
 use cli::{CliError, complete, status, suggest_table};
-use common::{Error, PublisherState, RowBuf, Schema, UntypedPublisher, UntypedTransaction};
+use common::{
+    Error, PublisherState, RowBuf, Schema, TableInfo, UntypedPublisher, UntypedTransaction,
+};
 
 use crate::serve;
 
@@ -64,15 +66,16 @@ pub struct LoadArgs {
 /// Runs `publisher put`.
 pub fn put(args: &PutArgs) -> Result<(), CliError> {
     let declared = args.fields.as_ref().map(|fields| serve::schema(fields, args.key.as_deref()));
-    let (schema, is_new) = match (existing(&args.name)?, declared.transpose()?) {
-        (Some(schema), Some(declared)) => match declared.difference(&schema) {
+    let left = existing(&args.name)?;
+    let schema = match (&left, declared.transpose()?) {
+        (Some(left), Some(declared)) => match declared.difference(&left.schema) {
             Some(difference) => {
                 return Err(Error::SchemaMismatch { table: args.name.clone(), difference }.into());
             }
-            None => (schema, false),
+            None => left.schema.clone(),
         },
-        (Some(schema), None) => (schema, false),
-        (None, Some(declared)) => (declared, true),
+        (Some(left), None) => left.schema.clone(),
+        (None, Some(declared)) => declared,
         (None, None) => {
             let missing = missing(&args.name);
             return Err(CliError::new(2, format!("{missing}; create it with --fields")));
@@ -81,22 +84,24 @@ pub fn put(args: &PutArgs) -> Result<(), CliError> {
     let schema = Arc::new(schema);
     let rows = args.rows.iter().map(|text| row(&schema, text)).collect::<Result<Vec<_>, _>>()?;
     let summary = format!("rows put: {}", rows.len());
-    change(&args.name, &schema, is_new, &summary, |tx| {
+    change(&args.name, &schema, left.as_ref(), &summary, |tx| {
         rows.iter().try_for_each(|row| tx.upsert(row.bytes()))
     })
 }
 
 /// Runs `publisher delete`.
 pub fn delete(args: &DeleteArgs) -> Result<(), CliError> {
-    let Some(schema) = existing(&args.name)? else {
+    let Some(left) = existing(&args.name)? else {
         return Err(CliError::new(1, missing(&args.name)));
     };
     let parse = |key: &String| {
-        schema.parse_key(key).map_err(|error| CliError::new(2, format!("KEY {key:?}: {error}")))
+        left.schema
+            .parse_key(key)
+            .map_err(|error| CliError::new(2, format!("KEY {key:?}: {error}")))
     };
     let keys = args.keys.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     let summary = format!("rows deleted: {}", keys.len());
-    change(&args.name, &schema, false, &summary, |tx| {
+    change(&args.name, &left.schema, Some(&left), &summary, |tx| {
         keys.iter().try_for_each(|key| tx.delete(key))
     })
 }
@@ -112,11 +117,11 @@ pub fn load(args: LoadArgs) -> Result<(), CliError> {
     crate::run(line)
 }
 
-/// Returns the schema of the table that an earlier publisher left, if there is one.
+/// Returns the table that an earlier publisher left, if there is one.
 ///
 /// # Errors
 /// A live publisher holds the table.
-fn existing(name: &str) -> Result<Option<Schema>, CliError> {
+fn existing(name: &str) -> Result<Option<TableInfo>, CliError> {
     match common::inspect(name, None) {
         Ok(table) => match table.publisher {
             PublisherState::Alive { pid, .. } => {
@@ -126,7 +131,7 @@ fn existing(name: &str) -> Result<Option<Schema>, CliError> {
                     format!("{error}; rows of a live table come from the source of its publisher"),
                 ))
             }
-            _ => Ok(Some(table.schema)),
+            _ => Ok(Some(table)),
         },
         Err(Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),
@@ -145,20 +150,25 @@ fn row(schema: &Arc<Schema>, text: &str) -> Result<RowBuf, CliError> {
     RowBuf::from_json(schema, &object).map_err(|error| refused(error.to_string()))
 }
 
-/// Commits the changes that `stage` makes, and keeps the table. A table that is new is removed if
-/// that fails.
+/// Commits the changes that `stage` makes, and keeps the table: `left`, with its capacity and access,
+/// or a new one, which is removed if that fails.
 fn change(
     name: &str,
     schema: &Schema,
-    is_new: bool,
+    left: Option<&TableInfo>,
     summary: &str,
     stage: impl FnOnce(&mut UntypedTransaction<'_>) -> Result<(), Error>,
 ) -> Result<(), CliError> {
-    let mut publisher = UntypedPublisher::builder(name, schema.clone()).open()?;
+    let mut options = UntypedPublisher::builder(name, schema.clone());
+    if let Some(left) = left {
+        options = options.capacity(left.capacity).subscribers(left.slots.max(1));
+        options = options.mode(left.mode).group(left.group);
+    }
+    let mut publisher = options.open()?;
     let mut tx = publisher.begin();
     let committed = stage(&mut tx).and_then(|()| tx.commit());
     let rows = publisher.len();
-    match is_new && committed.is_err() {
+    match left.is_none() && committed.is_err() {
         true => publisher.close()?,
         false => publisher.close_and_keep()?,
     }

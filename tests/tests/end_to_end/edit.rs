@@ -82,3 +82,24 @@ fn live_publisher_refuses_edits_and_its_remains_accept_them() {
     edit(&["put", name, r#"{"id":2}"#], 0);
     assert_eq!(rows(&table), "id\n1\n2\n");
 }
+
+#[test]
+fn edits_keep_capacity_slots_and_access_of_the_table() {
+    let table = Table::new("edit-settings");
+    let name = table.name();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("limits.csv");
+    std::fs::write(&file, "id,max\n3,70\n").unwrap();
+    let options = ["--mode", "640", "--capacity", "100", "--subscribers", "3"];
+    edit(&[&["load", name, file.to_str().unwrap()][..], &options].concat(), 0);
+    let settings = || {
+        let info = common::inspect(name, None).unwrap();
+        (info.mode, info.group, info.capacity, info.slots, info.region_id)
+    };
+    let loaded = settings();
+    assert_eq!((loaded.0, loaded.2, loaded.3), (0o640, 100, 3));
+    edit(&["put", name, r#"{"id":4,"max":80}"#], 0);
+    assert_eq!(settings(), loaded);
+    edit(&["delete", name, "3"], 0);
+    assert_eq!(settings(), loaded);
+}
