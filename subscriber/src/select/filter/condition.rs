@@ -142,7 +142,7 @@ impl<'t> Parser<'t> {
         self.nested += 1;
         if self.nested > MOST_NESTED {
             let what = format!("more than {MOST_NESTED} nested parentheses and not");
-            return Err(self.refuse(&what, start..start + 1));
+            return Err(self.refuse(&what, start..start));
         }
         let formula = if self.symbol('(') {
             let inner = self.any()?;
@@ -381,6 +381,9 @@ mod tests {
     fn parse_errors_mark_the_wrong_part() {
         let deep = "(".repeat(65);
         let marks_of_deep = format!("{}^", " ".repeat(64));
+        let deep_to_the_end = "(".repeat(64);
+        let deep_to_a_wide_letter = format!("{}ä = 1", "not ".repeat(64));
+        let marks_of_wide_letter = format!("{}^", " ".repeat(256));
         let cases = [
             ("", "name is missing", "^"),
             ("= 7", "name is missing", "^"),
@@ -400,6 +403,8 @@ mod tests {
             ("a in ()", "value is missing", "      ^"),
             ("a = 1 and", "name is missing", "         ^"),
             (&deep, "nested", &marks_of_deep),
+            (&deep_to_the_end, "nested", &marks_of_deep),
+            (&deep_to_a_wide_letter, "nested", &marks_of_wide_letter),
         ];
         for (text, part, marks) in cases {
             let failure = Condition::parse(text).unwrap_err();
