@@ -17,6 +17,8 @@ const MAX_WINDOW: usize = 32;
 const MAX_DELTAS: usize = 64;
 /// Number of pauses without a piece in between, after which an answer is given up.
 const MAX_FAILURES: u32 = sized(8, 1) as u32;
+/// Maximum number of letters of an exporter's reason.
+const REASON_LETTERS: usize = 240;
 
 /// The next step of the caller of an [`Importer`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -272,7 +274,7 @@ impl Importer {
                 self.fetch = None;
                 return self.pause();
             }
-            Reply::Failed(why) => return self.refuse(why),
+            Reply::Failed(why) => return self.refuse(printable(&why)),
         }
         self.proceed()
     }
@@ -474,6 +476,19 @@ impl Importer {
         }
         actions
     }
+}
+
+/// Returns an exporter's reason for a terminal: short, without control characters and those that
+/// change the direction of the text.
+fn printable(reason: &str) -> String {
+    let plain = |letter: char| match letter {
+        '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            char::REPLACEMENT_CHARACTER
+        }
+        letter if letter.is_control() => char::REPLACEMENT_CHARACTER,
+        letter => letter,
+    };
+    reason.chars().take(REASON_LETTERS).map(plain).collect()
 }
 
 /// Checks the first piece of an answer.
