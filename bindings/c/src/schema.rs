@@ -13,6 +13,7 @@ use crate::call::{Failure, Result, bytes, call, copy_out, object, text, write};
 pub struct tablecast_schema {
     schema: Arc<Schema>,
     names: Vec<CString>,
+    /// Copied from the schema, so that a lookup does not load it.
     key_size: usize,
     row_size: usize,
 }

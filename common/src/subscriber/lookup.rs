@@ -564,7 +564,7 @@ mod tests {
     use crate::{Schema, UntypedPublisher};
 
     #[test]
-    fn number_of_rows_that_is_damaged_between_two_passes_is_an_error_and_no_panic() {
+    fn number_of_rows_that_is_damaged_between_two_passes_does_not_panic() {
         let name = format!("unit-get-many-{}", std::process::id());
         let schema = Schema::parse("id:u64", None).unwrap();
         let mut row = RowBuf::new(schema.clone().into());

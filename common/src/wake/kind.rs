@@ -140,7 +140,7 @@ impl Sleep {
     /// Checks the number of a signal.
     ///
     /// # Errors
-    /// [`Error::InvalidWake`] for a signal that has a meaning of its own, as SIGKILL or SIGTERM.
+    /// [`Error::InvalidWake`] for a signal with another purpose, such as SIGKILL or SIGTERM.
     pub(crate) fn check(self) -> Result<()> {
         match self {
             Self::Signal(number) if !signal::is_allowed(number) => Err(Error::InvalidWake {

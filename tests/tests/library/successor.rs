@@ -602,16 +602,24 @@ fn typed_subscriber_reads_texts_of_other_widths() {
     publisher.close().unwrap();
 }
 
+/// Publishes notes whose texts may be too long for [`Note`].
+fn longer_texts(table: &Table) -> UntypedPublisher {
+    let schema = Schema::parse("id:text(8),number:u64,text:text(20)", Some("id,number")).unwrap();
+    UntypedPublisher::builder(table.name(), schema).open().unwrap()
+}
+
+fn write_text(publisher: &mut UntypedPublisher, text: &str) {
+    let row = &rows(publisher.schema(), &[&["key", "1", text]])[0];
+    let mut tx = publisher.begin();
+    tx.upsert(row).unwrap();
+    tx.commit().unwrap();
+}
+
 #[test]
 fn text_too_long_for_typed_subscriber_names_field_and_keeps_copy() {
     let table = Table::new("too-wide");
-    let schema = Schema::parse("id:text(8),number:u64,text:text(20)", Some("id,number")).unwrap();
-    let mut publisher = UntypedPublisher::builder(table.name(), schema.clone()).open().unwrap();
-    let mut write = |text| {
-        let mut tx = publisher.begin();
-        tx.upsert(&rows(&schema, &[&["key", "1", text]])[0]).unwrap();
-        tx.commit().unwrap();
-    };
+    let mut publisher = longer_texts(&table);
+    let mut write = |text| write_text(&mut publisher, text);
     write("it fits");
     let mut subscriber = Subscriber::<Note>::open(table.name()).unwrap();
     let key = (common::Text::truncated("key"), 1);
@@ -636,13 +644,8 @@ fn text_too_long_for_typed_subscriber_names_field_and_keeps_copy() {
 #[test]
 fn descriptor_is_not_readable_after_an_error_until_the_next_check() {
     let table = Table::new("too-wide-parked");
-    let schema = Schema::parse("id:text(8),number:u64,text:text(20)", Some("id,number")).unwrap();
-    let mut publisher = UntypedPublisher::builder(table.name(), schema.clone()).open().unwrap();
-    let mut write = |text| {
-        let mut tx = publisher.begin();
-        tx.upsert(&rows(&schema, &[&["key", "1", text]])[0]).unwrap();
-        tx.commit().unwrap();
-    };
+    let mut publisher = longer_texts(&table);
+    let mut write = |text| write_text(&mut publisher, text);
     let is_readable = |subscriber: &Subscriber<Note>| {
         let mut descriptors = [PollFd::new(subscriber.as_fd(), PollFlags::POLLIN)];
         poll(&mut descriptors, 100_u8).unwrap() > 0

@@ -97,7 +97,7 @@ fn publisher_opens_after_lock_and_region_were_unlinked() {
     );
 }
 
-/// Both tables have the same schema and rows, so readers cannot tell which one is published.
+/// Both tables have the same schema and rows, and differ only in their capacity.
 #[test]
 fn killed_reshape_to_another_capacity_leaves_one_of_both_tables() {
     if !can_step() {
